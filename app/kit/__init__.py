@@ -1,0 +1,1 @@
+"""The toolbox: no domain word in here."""

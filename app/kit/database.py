@@ -1,0 +1,128 @@
+"""Postgres twice over one URL: SQLAlchemy for the slices, asyncpg for the hot statements."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any, TypeAlias
+
+import asyncpg
+import orjson
+from sqlalchemy import DateTime, MetaData, make_url
+from sqlalchemy.ext.asyncio import (
+    AsyncEngine,
+    AsyncSession,
+    async_sessionmaker,
+    create_async_engine,
+)
+from sqlalchemy.orm import DeclarativeBase
+
+Connection: TypeAlias = (
+    "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+)
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+Record: TypeAlias = asyncpg.Record
+Sessions: TypeAlias = async_sessionmaker[AsyncSession]
+
+CONNECTION_TROUBLE = (
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+)
+"""What a lost, restarting or crowded Postgres raises: worth another try, never a bug of ours."""
+
+STATEMENT_TIMEOUT_SECONDS = 30
+IDLE_TRANSACTION_TIMEOUT_SECONDS = 60
+CONNECT_TIMEOUT_SECONDS = 10
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class Base(DeclarativeBase):
+    """Every table of the gateway; times are aware, names follow one convention."""
+
+    metadata = MetaData(naming_convention=NAMING)
+    type_annotation_map = {datetime: DateTime(timezone=True)}  # noqa: RUF012
+
+
+def to_asyncpg_dsn(url: str) -> str:
+    """The URL as libpq writes it: `postgresql://...`, whatever driver it named."""
+    return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def make_engine(url: str, *, pool_size: int = 5) -> AsyncEngine:
+    """An engine over asyncpg that checks a pooled connection before it is used again."""
+    return create_async_engine(
+        make_url(url).set(drivername="postgresql+asyncpg"),
+        pool_size=pool_size,
+        pool_pre_ping=True,
+        connect_args={
+            "timeout": CONNECT_TIMEOUT_SECONDS,
+            "server_settings": _server_settings(),
+        },
+    )
+
+
+def make_sessions(engine: AsyncEngine) -> Sessions:
+    return async_sessionmaker(engine, expire_on_commit=False, autoflush=False)
+
+
+async def open_pool(url: str, *, max_size: int) -> Pool:
+    """A pool of asyncpg connections; JSON columns are Python values on both sides."""
+    return await asyncpg.create_pool(
+        to_asyncpg_dsn(url),
+        min_size=1,
+        max_size=max_size,
+        timeout=CONNECT_TIMEOUT_SECONDS,
+        init=prepare_connection,
+        reset=_leave_as_is,
+        server_settings=_server_settings(),
+    )
+
+
+async def connect(url: str) -> Connection:
+    """One connection outside any pool: for LISTEN and for advisory locks."""
+    connection = await asyncpg.connect(
+        to_asyncpg_dsn(url), timeout=CONNECT_TIMEOUT_SECONDS, server_settings=_server_settings()
+    )
+    await prepare_connection(connection)
+    return connection
+
+
+async def prepare_connection(connection: Connection) -> None:
+    await connection.set_type_codec(
+        "jsonb",
+        schema="pg_catalog",
+        encoder=lambda value: b"\x01" + orjson.dumps(value),
+        decoder=lambda raw: orjson.loads(raw[1:]),
+        format="binary",
+    )
+
+
+@asynccontextmanager
+async def transaction(pool: Pool) -> AsyncIterator[Connection]:
+    """One short transaction; nothing that waits for a network or a disk belongs inside."""
+    async with pool.acquire() as connection, connection.transaction():
+        yield connection
+
+
+def _server_settings() -> dict[str, str]:
+    return {
+        "application_name": "dashgate",
+        "jit": "off",
+        "statement_timeout": f"{STATEMENT_TIMEOUT_SECONDS}s",
+        "idle_in_transaction_session_timeout": f"{IDLE_TRANSACTION_TIMEOUT_SECONDS}s",
+    }
+
+
+async def _leave_as_is(_: Any) -> None:
+    """Our statements leave no session state behind; the usual reset costs a round trip."""

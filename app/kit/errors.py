@@ -1,0 +1,88 @@
+"""The families of errors that a door can show: what the caller can do about it decides.
+
+GatewayError
+├── InvalidRequest     mend the request        (field by field)
+├── NotAuthenticated   bring a valid key
+├── NotPermitted       ask for the right
+├── NotFound           it is not there, or not yours
+├── Conflict           it is not in a state for that
+├── LimitExceeded      come again later
+└── Unavailable        our trouble; come again later
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class FieldProblem:
+    """One fault of one field: where, which rule, in words, with the limit and the value."""
+
+    loc: tuple[str | int, ...]
+    code: str
+    message: str
+    limits: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def path(self) -> str:
+        """`input.images[1]`: the field as people write it."""
+        text = ""
+        for part in self.loc:
+            text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+        return text
+
+
+class GatewayError(Exception):
+    """An error with a stable code, safe to show to the caller."""
+
+    code = "internal_error"
+
+    def __init__(self, message: str, *, code: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code or type(self).code
+
+
+class InvalidRequest(GatewayError):
+    code = "invalid_request"
+
+    def __init__(
+        self, message: str, *, code: str | None = None, problems: tuple[FieldProblem, ...] = ()
+    ) -> None:
+        super().__init__(message, code=code)
+        self.problems = problems
+
+    @classmethod
+    def from_problems(cls, problems: tuple[FieldProblem, ...]) -> "InvalidRequest":
+        summary = "; ".join(f"{problem.path}: {problem.message}" for problem in problems)
+        return cls(summary, code="invalid_fields", problems=problems)
+
+
+class NotAuthenticated(GatewayError):
+    code = "invalid_api_key"
+
+
+class NotPermitted(GatewayError):
+    code = "permission_denied"
+
+
+class NotFound(GatewayError):
+    code = "not_found"
+
+
+class Conflict(GatewayError):
+    code = "conflict"
+
+
+class LimitExceeded(GatewayError):
+    code = "rate_limited"
+
+    def __init__(
+        self, message: str, *, code: str | None = None, retry_after_seconds: int = 1
+    ) -> None:
+        super().__init__(message, code=code)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class Unavailable(GatewayError):
+    code = "unavailable"
