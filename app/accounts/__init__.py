@@ -1,0 +1,1 @@
+"""Upstream accounts: keys encrypted, limits, lanes."""

@@ -1,0 +1,1 @@
+"""The native door: JSON over HTTP, in our own words."""

@@ -1,0 +1,1 @@
+"""Prices, the ledger, daily usage and the reports on them."""

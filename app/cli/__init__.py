@@ -1,0 +1,52 @@
+"""The command line: operators' verbs by noun, and the processes of the gateway."""
+
+import typer
+
+from app.cli.accounts import accounts
+from app.cli.demo import demo
+from app.cli.edit import edit
+from app.cli.jobs import jobs
+from app.cli.keys import keys
+from app.cli.output import fail
+from app.cli.prices import prices
+from app.cli.processes import emulator, migrate_database, serve, work
+from app.cli.reports import report
+from app.cli.teams import teams
+from app.cli.testing import run_tests
+from app.cli.up import up
+from app.embedded import EmbeddedPostgresError
+from app.kit.crypto import SecretTooShort
+from app.kit.errors import GatewayError
+from app.settings import SettingMissing
+
+application = typer.Typer(
+    name="dashgate",
+    help="A gateway that makes DashScope's asynchronous image editing dependable.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+application.command()(demo)
+application.command()(up)
+application.command()(serve)
+application.command()(work)
+application.command("migrate")(migrate_database)
+application.command()(emulator)
+application.command()(edit)
+application.command(
+    "test", context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
+)(run_tests)
+application.add_typer(teams, name="team")
+application.add_typer(keys, name="key")
+application.add_typer(accounts, name="account")
+application.add_typer(prices, name="price")
+application.add_typer(jobs, name="job")
+application.command()(report)
+
+
+def main() -> None:
+    """Run the command of this process; what it cannot do it says in one sentence."""
+    try:
+        application()
+    except (GatewayError, SettingMissing, SecretTooShort, EmbeddedPostgresError, OSError) as error:
+        fail(str(error))

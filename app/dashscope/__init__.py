@@ -1,0 +1,1 @@
+"""The one door to Alibaba Cloud Model Studio: wire shapes, errors, client."""

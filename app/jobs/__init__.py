@@ -1,0 +1,1 @@
+"""One edit job, from acceptance to kept pictures."""

@@ -1,0 +1,1 @@
+"""Picture bytes: looked at, fetched, kept."""

@@ -1,0 +1,1 @@
+"""Who pays: teams, their keys, and the check of a key."""

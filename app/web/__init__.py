@@ -1,0 +1,1 @@
+"""What every door shares: bodies, callers, request ids."""
