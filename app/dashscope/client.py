@@ -1,0 +1,293 @@
+"""DashScope's task API over HTTP: one attempt a call, a timeout and a size cap on each."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, TypeAlias, TypeVar
+
+import aiohttp
+import httpx
+import orjson
+from httpx_aiohttp import AiohttpTransport
+from pydantic import BaseModel, SecretStr, ValidationError
+
+from app.dashscope.errors import is_definite
+from app.dashscope.payloads import (
+    ASYNC_HEADER,
+    IMAGE_TO_IMAGE_PATH,
+    OSS_RESOLVE_HEADER,
+    ErrorBody,
+    TaskAnswer,
+    TaskPage,
+    UploadPolicyAnswer,
+    make_create_body,
+    to_list_time,
+)
+
+ANSWER_BYTES_LIMIT = 8 * 1024 * 1024
+CONNECT_TIMEOUT_SECONDS = 5.0
+QUERY_TIMEOUT_SECONDS = 10.0
+UPLOAD_TIMEOUT_SECONDS = 60.0
+LIST_PAGE_SIZE = 100
+
+# The aiohttp transport lets some of its own errors through.
+QUERY_TROUBLE = (httpx.HTTPError, aiohttp.ClientError, TimeoutError)
+
+UpstreamHttp: TypeAlias = httpx.AsyncClient
+
+Shape = TypeVar("Shape", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The upstream has made a task."""
+
+    task_id: str
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The upstream has said for certain that it made no task."""
+
+    http_status: int
+    code: str
+    message: str
+    request_id: str
+    retry_after_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NotSent:
+    """The request never left: no task was made."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeUnknown:
+    """The request may have been executed; only the upstream's list can tell."""
+
+    reason: str
+    http_status: int | None = None
+
+
+CreateOutcome = Accepted | Refused | NotSent | OutcomeUnknown
+
+
+class UpstreamTrouble(Exception):
+    """A query that brought no usable answer: worth another try later."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskWindow:
+    """Which tasks to list: made between two moments, at most 24 hours apart."""
+
+    model: str
+    since: datetime
+    until: datetime
+
+
+def make_query_http() -> httpx.AsyncClient:
+    """Connections for queries, kept alive: they may be repeated, so a stale one does no harm."""
+    limits = httpx.Limits(max_connections=64, max_keepalive_connections=16, keepalive_expiry=15)
+    return httpx.AsyncClient(
+        transport=AiohttpTransport(limits=limits), follow_redirects=False, trust_env=False
+    )
+
+
+def make_create_http() -> httpx.AsyncClient:
+    """A fresh connection for each create: no stale one can eat it.
+
+    Over httpx's own transport, because the other one reports a reset after the request was
+    written as a failure to connect, which would be taken for `NotSent`.
+    """
+    transport = httpx.AsyncHTTPTransport(
+        limits=httpx.Limits(max_connections=64, max_keepalive_connections=0), retries=0
+    )
+    return httpx.AsyncClient(transport=transport, follow_redirects=False, trust_env=False)
+
+
+@dataclass(frozen=True, slots=True)
+class DashScope:
+    """One account's view of the API: its base URL and one of its API keys."""
+
+    base_url: str
+    api_key: SecretStr
+    queries: httpx.AsyncClient = field(repr=False)
+    creates: httpx.AsyncClient = field(repr=False)
+
+    async def create_task(
+        self,
+        model: str,
+        *,
+        input_fields: Mapping[str, Any],
+        parameters: Mapping[str, Any],
+        timeout_seconds: float,
+    ) -> CreateOutcome:
+        """Send one create, never twice; says what is known of its outcome."""
+        body = orjson.dumps(make_create_body(model, dict(input_fields), dict(parameters)))
+        request = self.creates.build_request(
+            "POST",
+            self.base_url + IMAGE_TO_IMAGE_PATH,
+            content=body,
+            headers={
+                **self._headers(),
+                "Content-Type": "application/json",
+                ASYNC_HEADER: "enable",
+                OSS_RESOLVE_HEADER: "enable",
+            },
+            timeout=httpx.Timeout(timeout_seconds, connect=CONNECT_TIMEOUT_SECONDS),
+        )
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                response = await self.creates.send(request, stream=True)
+                content = await _read_capped(response)
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            return NotSent(f"no connection to the upstream: {type(error).__name__}")
+        except (httpx.HTTPError, TimeoutError, AnswerTooLarge) as error:
+            return OutcomeUnknown(f"no answer to the create: {type(error).__name__}")
+        return _read_create(response, content)
+
+    async def get_task(self, task_id: str) -> TaskAnswer:
+        """What the upstream knows of a task; raises UpstreamTrouble."""
+        return await self._get(f"/tasks/{task_id}", {}, TaskAnswer)
+
+    async def list_tasks(self, window: TaskWindow, *, page: int) -> TaskPage:
+        """One page of the account's tasks, newest first; raises UpstreamTrouble."""
+        return await self._get(
+            "/tasks",
+            {
+                "model_name": window.model,
+                "start_time": to_list_time(window.since),
+                "end_time": to_list_time(window.until),
+                "page_no": str(page),
+                "page_size": str(LIST_PAGE_SIZE),
+            },
+            TaskPage,
+        )
+
+    async def cancel_task(self, task_id: str) -> bool:
+        """Ask for a cancel; False when the task is no longer pending. Raises UpstreamTrouble."""
+        try:
+            async with asyncio.timeout(QUERY_TIMEOUT_SECONDS):
+                response = await self.queries.post(
+                    f"{self.base_url}/tasks/{task_id}/cancel", headers=self._headers()
+                )
+        except QUERY_TROUBLE as error:
+            raise UpstreamTrouble(f"cancel: {type(error).__name__}") from error
+        if response.status_code not in (200, 400):
+            raise UpstreamTrouble(f"cancel: HTTP {response.status_code}")
+        return response.status_code == 200
+
+    async def upload(self, content: bytes, *, model: str, name: str) -> str:
+        """Post a file to the upstream's own store; returns its oss:// URL. 48 h valid."""
+        answer = await self._get(
+            "/uploads", {"action": "getPolicy", "model": model}, UploadPolicyAnswer
+        )
+        policy = answer.data
+        key = f"{policy.upload_dir}/{name}"
+        form = {
+            "OSSAccessKeyId": policy.oss_access_key_id,
+            "Signature": policy.signature,
+            "policy": policy.policy,
+            "key": key,
+            "x-oss-object-acl": policy.x_oss_object_acl,
+            "x-oss-forbid-overwrite": policy.x_oss_forbid_overwrite,
+            "success_action_status": "200",
+        }
+        try:
+            async with asyncio.timeout(UPLOAD_TIMEOUT_SECONDS):
+                response = await self.queries.post(
+                    policy.upload_host,
+                    data=form,
+                    files={"file": (name, content)},
+                    timeout=UPLOAD_TIMEOUT_SECONDS,
+                )
+        except QUERY_TROUBLE as error:
+            raise UpstreamTrouble(f"upload: {type(error).__name__}") from error
+        if response.status_code != 200:
+            raise UpstreamTrouble(f"upload: HTTP {response.status_code}")
+        return f"oss://{key}"
+
+    def _headers(self) -> dict[str, str]:
+        return {
+            "Authorization": f"Bearer {self.api_key.get_secret_value()}",
+            "Accept": "application/json",
+        }
+
+    async def _get(self, path: str, params: Mapping[str, str], shape: type[Shape]) -> Shape:
+        request = self.queries.build_request(
+            "GET",
+            self.base_url + path,
+            params=dict(params),
+            headers=self._headers(),
+            timeout=httpx.Timeout(QUERY_TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS),
+        )
+        try:
+            async with asyncio.timeout(QUERY_TIMEOUT_SECONDS):
+                response = await self.queries.send(request, stream=True)
+                content = await _read_capped(response)
+        except (*QUERY_TROUBLE, AnswerTooLarge) as error:
+            raise UpstreamTrouble(f"GET {path}: {type(error).__name__}") from error
+        if response.status_code != 200:
+            raise UpstreamTrouble(_describe_error(path, response.status_code, content))
+        try:
+            return shape.model_validate_json(content)
+        except ValidationError as error:
+            raise UpstreamTrouble(f"GET {path}: an answer of another shape") from error
+
+
+class AnswerTooLarge(Exception):
+    """An answer beyond any that the API gives."""
+
+
+async def _read_capped(response: httpx.Response) -> bytes:
+    content = bytearray()
+    try:
+        async for chunk in response.aiter_bytes():
+            content += chunk
+            if len(content) > ANSWER_BYTES_LIMIT:
+                raise AnswerTooLarge
+    finally:
+        await response.aclose()
+    return bytes(content)
+
+
+def _read_create(response: httpx.Response, content: bytes) -> CreateOutcome:
+    status = response.status_code
+    if status == 200:
+        try:
+            answer = TaskAnswer.model_validate_json(content)
+        except ValidationError:
+            return OutcomeUnknown("a create answered with another shape", status)
+        return Accepted(answer.output.task_id, answer.request_id)
+    if not is_definite(status):
+        return OutcomeUnknown(f"a create answered with HTTP {status}", status)
+    body = _read_error(content)
+    return Refused(
+        http_status=status,
+        code=body.code or f"HTTP{status}",
+        message=body.message,
+        request_id=body.request_id,
+        retry_after_seconds=_read_retry_after(response.headers.get("retry-after")),
+    )
+
+
+def _read_error(content: bytes) -> ErrorBody:
+    try:
+        return ErrorBody.model_validate_json(content)
+    except ValidationError:
+        return ErrorBody(message="the upstream refused without saying why")
+
+
+def _describe_error(path: str, status: int, content: bytes) -> str:
+    body = _read_error(content)
+    return f"GET {path}: HTTP {status} {body.code} {body.message} ({body.request_id})"
+
+
+def _read_retry_after(value: str | None) -> float | None:
+    if value is None or not value.strip().isdecimal():
+        return None
+    return float(value)

@@ -1,0 +1,1 @@
+"""The pictures of the emulator: inputs opened, results drawn."""

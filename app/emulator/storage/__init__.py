@@ -1,0 +1,1 @@
+"""The object store beside the emulator: uploads in, results out."""

@@ -1,0 +1,1 @@
+"""The emulator, spoken to over real sockets."""

@@ -1,0 +1,266 @@
+"""Every trouble the emulator makes, as a client meets it."""
+
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+
+from app.emulator.faults import RULES, Faults, Target
+from tests.emulator.client import QUICK, SLOW, Desk, make_body, open_desk
+
+_THROTTLED = {"on": "create", "do": "status", "status": 429, "retry_after_seconds": 3}
+
+
+async def test_status_fault_answers_in_upstreams_shape(desk: Desk) -> None:
+    await desk.arm(_THROTTLED)
+
+    answer = await desk.post(make_body())
+
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "3")
+    assert answer.json()["code"] == "Throttling.RateQuota"
+    assert answer.json()["request_id"] == answer.headers["x-request-id"]
+    assert await desk.count_tasks() == 0
+
+
+@pytest.mark.parametrize(
+    ("rule", "status", "text"),
+    [
+        ({"do": "status"}, 500, '"code":"InternalError"'),
+        ({"do": "status", "status": 503}, 503, '"code":"ModelUnavailable"'),
+        ({"do": "status", "status": 504}, 504, "upstream request timeout"),
+        ({"do": "status", "status": 400, "code": "X", "message": "Y"}, 400, '"code":"X"'),
+        ({"do": "html"}, 200, "<title>502 Bad Gateway</title>"),
+        ({"do": "arrearage"}, 400, '"code":"Arrearage"'),
+        ({"do": "moderation"}, 400, "Input data may contain inappropriate content."),
+        ({"do": "ip_suspicion"}, 400, '"code":"IPInfringementSuspect"'),
+    ],
+)
+async def test_create_faults(desk: Desk, rule: dict[str, Any], status: int, text: str) -> None:
+    await desk.arm({"on": "create"} | rule)
+
+    answer = await desk.post(make_body())
+
+    assert answer.status_code == status
+    assert text in answer.text.replace('": "', '":"')
+    assert await desk.count_tasks() == 0
+
+
+@pytest.mark.parametrize(("when", "task_count"), [("before", 0), ("after", 1)])
+async def test_reset_connection_leaves_a_task_only_when_it_comes_after(
+    desk: Desk, when: str, task_count: int
+) -> None:
+    await desk.arm({"on": "create", "do": "reset", "when": when, "times": 1})
+
+    with pytest.raises(httpx.ReadError):
+        await desk.post(make_body())
+
+    assert await desk.count_tasks() == task_count
+
+
+async def test_status_after_the_effect_hides_a_created_task(desk: Desk) -> None:
+    await desk.arm({"on": "create", "do": "status", "when": "after"})
+
+    answer = await desk.post(make_body())
+
+    assert answer.status_code == 500
+    assert await desk.count_tasks() == 1
+
+
+@pytest.mark.parametrize(("when", "task_count"), [("before", 0), ("after", 1)])
+async def test_hanging_call_outlasts_the_client(desk: Desk, when: str, task_count: int) -> None:
+    await desk.arm({"on": "create", "do": "hang", "when": when, "seconds": 1})
+
+    impatient = Desk(desk.base_url, desk.http, timeout_seconds=0.3)
+    with pytest.raises(httpx.ReadTimeout):
+        await impatient.post(make_body())
+
+    assert await desk.count_tasks() == task_count
+
+
+async def test_late_create_appears_after_its_answer_was_lost(desk: Desk) -> None:
+    await desk.arm({"on": "create", "do": "late", "seconds": 0.1})
+
+    with pytest.raises(httpx.ReadError):
+        await desk.post(make_body())
+    before = await desk.count_tasks()
+    await desk.wait_for_count(1)
+
+    assert before == 0
+
+
+@pytest.mark.parametrize(
+    ("on", "method", "path"),
+    [
+        ("query", "GET", "/tasks/1"),
+        ("list", "GET", "/tasks"),
+        ("cancel", "POST", "/tasks/1/cancel"),
+        ("upload", "GET", "/uploads?action=getPolicy&model=wan2.5-i2i-preview"),
+    ],
+)
+async def test_other_calls_fail_as_told(desk: Desk, on: str, method: str, path: str) -> None:
+    await desk.arm({"on": on, "do": "status", "status": 503})
+
+    assert (await desk.http.request(method, path)).status_code == 503
+
+
+async def test_partial_failure_keeps_the_task_succeeded(desk: Desk) -> None:
+    await desk.arm({"on": "task", "do": "partial", "indexes": [1]})
+
+    answer = await desk.run(make_body(n=2))
+
+    results = answer["output"]["results"]
+    assert answer["output"]["task_status"] == "SUCCEEDED"
+    assert [list(item) for item in results] == [
+        ["orig_prompt", "actual_prompt", "url"],
+        ["code", "message"],
+    ]
+    assert results[1] == {
+        "code": "InternalError.Timeout",
+        "message": "An internal timeout error has occured during execution, please try "
+        "again later or contact service support.",
+    }
+    assert answer["output"]["task_metrics"] == {"TOTAL": 2, "SUCCEEDED": 1, "FAILED": 1}
+    assert answer["usage"] == {"image_count": 1}
+    assert (await desk.get_picture(answer)).size == (768, 768)
+
+
+@pytest.mark.parametrize(
+    ("rule", "code", "message"),
+    [
+        ({"do": "fail"}, "InternalError", "An internal error has occured"),
+        ({"do": "fail", "code": "InternalError.Algo", "message": "x"}, "InternalError.Algo", "x"),
+        ({"do": "moderation"}, "DataInspectionFailed", "Input data may contain"),
+        ({"do": "moderation", "stage": "output"}, "DataInspectionFailed", "Output data may"),
+        ({"do": "ip_suspicion"}, "IPInfringementSuspect", "Input data is suspected"),
+        ({"do": "fetch_failure"}, "InvalidParameter", "Failed to download data:image"),
+        ({"do": "partial", "indexes": [0, 1]}, "InternalError.Timeout", "An internal timeout"),
+    ],
+)
+async def test_task_faults_fail_the_task(
+    desk: Desk, rule: dict[str, Any], code: str, message: str
+) -> None:
+    await desk.arm({"on": "task"} | rule)
+
+    answer = await desk.run(make_body(n=2))
+
+    output = answer["output"]
+    assert (output["task_status"], output["code"]) == ("FAILED", code)
+    assert output["message"].startswith(message)
+    assert "usage" not in answer
+
+
+async def test_lost_task_is_unknown_early(desk: Desk) -> None:
+    await desk.arm({"on": "task", "do": "lost"})
+
+    answer = await desk.run()
+
+    assert answer["output"]["task_status"] == "UNKNOWN"
+
+
+async def test_duplicate_url_repeats_the_first_link(desk: Desk) -> None:
+    await desk.arm({"on": "task", "do": "duplicate_url"})
+
+    results = (await desk.run(make_body(n=3)))["output"]["results"]
+
+    assert len({item["url"] for item in results}) == 1
+
+
+async def test_stuck_task_runs_until_the_hard_timeout() -> None:
+    async with open_desk(replace(QUICK, hard_timeout_seconds=0.3)) as desk:
+        await desk.arm({"on": "task", "do": "stuck"})
+
+        answer = await desk.run()
+
+        assert answer["output"]["code"] == "InternalError.Timeout"
+
+
+@pytest.mark.parametrize(
+    ("rule", "error"),
+    [({"do": "truncate"}, httpx.RemoteProtocolError), ({"do": "reset"}, httpx.ReadError)],
+)
+async def test_cut_downloads_break_off(
+    desk: Desk, rule: dict[str, Any], error: type[Exception]
+) -> None:
+    await desk.arm({"on": "picture"} | rule)
+    url = (await desk.run())["output"]["results"][0]["url"]
+
+    with pytest.raises(error):
+        await desk.http.get(url)
+
+
+async def test_corrupt_download_is_no_picture(desk: Desk) -> None:
+    await desk.arm({"on": "picture", "do": "corrupt", "times": 1})
+    answer = await desk.run()
+
+    broken = await desk.get_picture(answer)
+    with pytest.raises((OSError, SyntaxError)):
+        broken.load()
+
+    assert isinstance(await desk.get_picture(answer), Image.Image)
+
+
+async def test_html_download_says_so(desk: Desk) -> None:
+    await desk.arm({"on": "picture", "do": "html"})
+    url = (await desk.run())["output"]["results"][0]["url"]
+
+    answer = await desk.http.get(url)
+
+    assert answer.headers["content-type"].startswith("text/html")
+
+
+async def test_rules_hit_only_what_they_match() -> None:
+    async with open_desk(SLOW) as desk:
+        await desk.arm({"on": "query", "do": "status", "match": {"prompt": "cursed"}})
+        blessed = await desk.create(make_body("a blessed picture"))
+        cursed = await desk.create(make_body("a cursed picture"))
+
+        statuses = [
+            (await desk.http.get(f"/tasks/{task_id}")).status_code for task_id in (blessed, cursed)
+        ]
+
+        assert statuses == [200, 500]
+
+
+def test_times_every_and_probability_decide_how_often() -> None:
+    rules = RULES.validate_python(
+        [
+            {"on": "list", "do": "status", "times": 2},
+            {"on": "query", "do": "status", "every": 3},
+            {"on": "cancel", "do": "status", "probability": 0.3},
+        ]
+    )
+    faults = Faults(rules, Random(1))
+
+    def strike(on: Any, count: int) -> list[bool]:
+        return [faults.find_strike(on, Target()) is not None for _ in range(count)]
+
+    assert strike("list", 4) == [True, True, False, False]
+    assert strike("query", 6) == [False, False, True] * 2
+    assert 200 < sum(strike("cancel", 1_000)) < 400
+    assert [entry["seen_count"] for entry in faults.report()] == [4, 6, 1_000]
+
+
+def test_same_seed_gives_the_same_faults() -> None:
+    rules = RULES.validate_python([{"on": "list", "do": "status", "probability": 0.5}])
+
+    def strike(seed: int) -> list[bool]:
+        faults = Faults(rules, Random(seed))
+        return [faults.find_strike("list", Target()) is not None for _ in range(64)]
+
+    assert strike(5) == strike(5) != strike(6)
+
+
+async def test_unusable_rules_are_refused_by_name_and_change_nothing(desk: Desk) -> None:
+    await desk.arm(_THROTTLED)
+
+    answer = await desk.arm({"on": "list", "do": "truncate"}, {"on": "x", "do": "html"})
+
+    assert answer.status_code == 422
+    first, second = answer.json()["problems"]
+    assert "it is one of hang, html, reset, status; not 'truncate'" in first
+    assert second.startswith("1.on: Input should be 'create', 'query'")
+    assert second.endswith("(it was 'x')")
+    assert (await desk.control("faults"))[0]["status"] == 429
