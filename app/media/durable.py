@@ -1,0 +1,69 @@
+"""Writing to disk so that a reader sees all or nothing, before and after a power cut."""
+
+import os
+import time
+from pathlib import Path
+from secrets import token_hex
+
+INCOMING = ".incoming"
+
+
+def make_root(root: Path) -> None:
+    """A private folder for `write_durably`; an existing one keeps its mode."""
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (root / INCOMING).mkdir(mode=0o700, exist_ok=True)
+
+
+def write_durably(root: Path, key: str, content: bytes) -> None:
+    """Returns when content and name are on the disk; raises OSError and leaves nothing.
+
+    The root must exist: an unmounted disk is an error, not a fresh start.
+    """
+    incoming = root / INCOMING / token_hex(16)
+    folders = _folders_to(root, (root / key).parent)
+    try:
+        _write_synced(incoming, content)
+        for folder in folders[1:]:
+            folder.mkdir(mode=0o700, exist_ok=True)
+        incoming.rename(root / key)
+    except OSError:
+        incoming.unlink(missing_ok=True)
+        raise
+    # Every level, also those found there: their maker may not have synced them yet.
+    for folder in reversed(folders):
+        _sync_folder(folder)
+
+
+def sweep_incoming(root: Path, older_than_seconds: float) -> int:
+    """Remove the files of writes that a crash cut short; returns how many."""
+    before = time.time() - older_than_seconds
+    swept = 0
+    for path in (root / INCOMING).iterdir():
+        try:
+            if path.stat().st_mtime < before:
+                path.unlink()
+                swept += 1
+        except FileNotFoundError:
+            continue
+    return swept
+
+
+def _folders_to(root: Path, folder: Path) -> list[Path]:
+    segments = folder.relative_to(root).parts
+    return [root.joinpath(*segments[:depth]) for depth in range(len(segments) + 1)]
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,123 @@
+"""Files that clients brought: their rows, and their content in the store."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from app.kit.database import Pool, Record
+from app.kit.ids import make_uuid7
+from app.media.inspect import ImageFacts
+from app.media.store import PictureStore, content_key
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """An input image in the store, as a job refers to it."""
+
+    id: UUID
+    store_key: str
+    content_type: str
+    sha256: str
+    byte_count: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileOrigin:
+    """Whose a file is, how it came, and until when it stays."""
+
+    team_id: UUID
+    expires_at: datetime
+    upload_key: str | None = None
+    name: str | None = None
+
+
+class UploadExists(Exception):
+    """An upload under a key that is taken: uploads never overwrite."""
+
+
+async def keep_content(store: PictureStore, content: bytes, facts: ImageFacts) -> str:
+    """Put an input into the store under the hash of its content; returns its key."""
+    store_key = content_key("inputs", facts.sha256)
+    await store.put(store_key, content)
+    return store_key
+
+
+async def insert_file(
+    pool: Pool, origin: FileOrigin, facts: ImageFacts, *, store_key: str
+) -> StoredFile:
+    """Make stored content a file of a team; raises UploadExists."""
+    row = await pool.fetchrow(
+        """
+        insert into files (id, team_id, upload_key, name, sha256, store_key, content_type,
+            byte_count, width, height, expires_at)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+        on conflict (upload_key) do nothing
+        returning *
+        """,
+        make_uuid7(),
+        origin.team_id,
+        origin.upload_key,
+        origin.name,
+        bytes.fromhex(facts.sha256),
+        store_key,
+        facts.content_type,
+        facts.bytes,
+        facts.width,
+        facts.height,
+        origin.expires_at,
+    )
+    if row is None:
+        raise UploadExists(origin.upload_key)
+    return _to_file(row)
+
+
+async def find_file(pool: Pool, team_id: UUID, file_id: UUID) -> StoredFile | None:
+    """A team's own file; None when it is not there, expired, or another team's."""
+    row = await pool.fetchrow(
+        "select * from files where id = $1 and team_id = $2 and expires_at > now()",
+        file_id,
+        team_id,
+    )
+    return None if row is None else _to_file(row)
+
+
+async def find_upload(pool: Pool, team_id: UUID, upload_key: str) -> StoredFile | None:
+    """A team's own upload by the key of its `oss://` URL; None as for `find_file`."""
+    row = await pool.fetchrow(
+        "select * from files where upload_key = $1 and team_id = $2 and expires_at > now()",
+        upload_key,
+        team_id,
+    )
+    return None if row is None else _to_file(row)
+
+
+async def delete_expired_files(pool: Pool, store: PictureStore, *, limit: int) -> int:
+    """Forget files whose time is over; content goes with its last file. Returns how many."""
+    rows = await pool.fetch(
+        """
+        delete from files where id = any(array(
+            select id from files where expires_at < now() order by expires_at limit $1
+        )) returning store_key
+        """,
+        limit,
+    )
+    for store_key in {row["store_key"] for row in rows}:
+        if not await pool.fetchval(
+            "select exists (select from files where store_key = $1)", store_key
+        ):
+            await store.delete(store_key)
+    return len(rows)
+
+
+def _to_file(row: Record) -> StoredFile:
+    return StoredFile(
+        id=row["id"],
+        store_key=row["store_key"],
+        content_type=row["content_type"],
+        sha256=row["sha256"].hex(),
+        byte_count=row["byte_count"],
+        width=row["width"],
+        height=row["height"],
+    )
