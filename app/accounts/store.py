@@ -1,0 +1,196 @@
+"""Upstream accounts in the database; each change goes to the audit log with it."""
+
+from dataclasses import asdict
+from typing import Any
+
+from pydantic import SecretStr
+from sqlalchemy import func, or_, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.accounts.directory import to_key_place
+from app.accounts.rules import (
+    AccountLimits,
+    NewAccount,
+    check_account,
+    check_limits,
+    region_of,
+    to_hint,
+)
+from app.accounts.tables import Account, Lane
+from app.audit.record import record_audit
+from app.kit.crypto import Vault
+from app.kit.database import Sessions
+from app.kit.errors import Conflict, NotFound
+from app.kit.ids import make_uuid7
+from app.kit.names import describe_missing, to_uuid
+
+_COUNT_RUNS = text("select count(*) from job_runs where account_id = :account_id")
+
+
+async def create_account(
+    session: AsyncSession, vault: Vault, new: NewAccount, *, actor: str
+) -> Account:
+    """An account with one lane; raises InvalidRequest, or Conflict when the name is taken."""
+    check_account(new)
+    account: Account | None = await session.scalar(
+        insert(Account)
+        .values(
+            id=make_uuid7(),
+            name=new.name,
+            region=new.region,
+            base_url=new.resolved_base_url(),
+            **asdict(new.limits),
+        )
+        .on_conflict_do_nothing(index_elements=["name"])
+        .returning(Account)
+    )
+    if account is None:
+        raise Conflict(f"there is or was an account {new.name!r} already", code="name_taken")
+    lane = _make_lane(account, vault, new.api_key)
+    session.add(lane)
+    await session.flush()
+    detail = {
+        "region": account.region,
+        "base_url": account.base_url,
+        "api_key_hint": lane.api_key_hint,
+        **_to_detail(new.limits),
+    }
+    await _audit(session, account, "account.added", actor, detail)
+    return account
+
+
+async def get_account(session: AsyncSession, name_or_id: str) -> Account:
+    """Raises NotFound, which names the accounts that may have been meant."""
+    named = or_(Account.name == name_or_id, Account.id == to_uuid(name_or_id))
+    account: Account | None = await session.scalar(select(Account).where(named).with_for_update())
+    if account is None:
+        known = await session.scalars(select(Account.name))
+        raise NotFound(describe_missing("account", name_or_id, known))
+    return account
+
+
+async def list_accounts(session: AsyncSession) -> list[tuple[Account, list[str]]]:
+    """Every account by name, removed ones too, with the hints of its API keys."""
+    accounts = await session.scalars(select(Account).order_by(Account.name))
+    lanes = await session.scalars(
+        select(Lane).where(Lane.removed_at.is_(None)).order_by(Lane.created_at, Lane.id)
+    )
+    hints: dict[object, list[str]] = {}
+    for lane in lanes:
+        hints.setdefault(lane.account_id, []).append(lane.api_key_hint)
+    return [(account, hints.get(account.id, [])) for account in accounts]
+
+
+async def set_account(
+    session: AsyncSession, account: Account, limits: AccountLimits, *, actor: str
+) -> None:
+    """Replace the limits; raises InvalidRequest."""
+    check_limits(limits)
+    before = to_limits(account)
+    for field, value in asdict(limits).items():
+        setattr(account, field, value)
+    await session.flush()
+    detail = {"before": _to_detail(before), "after": _to_detail(limits)}
+    await _audit(session, account, "account.set", actor, detail)
+
+
+async def drain_account(session: AsyncSession, account: Account, *, actor: str) -> None:
+    """It finishes what it has and takes nothing new. Raises Conflict when it was removed."""
+    await _move(session, account, "draining", "account.drained", actor)
+
+
+async def resume_account(session: AsyncSession, account: Account, *, actor: str) -> None:
+    """Undo a drain. Raises Conflict when it was removed."""
+    await _move(session, account, "active", "account.resumed", actor)
+
+
+async def remove_account(session: AsyncSession, account: Account, *, actor: str) -> None:
+    """For good, with its keys; raises Conflict while a job is on it. A second time is nothing."""
+    runs = await session.scalar(_COUNT_RUNS, {"account_id": account.id})
+    if runs:
+        raise Conflict(
+            f"the account {account.name!r} still has jobs ({runs}): drain it, wait until they "
+            "have ended, then remove it",
+            code="account_busy",
+        )
+    if account.state == "removed":
+        return
+    account.state = "removed"
+    await session.flush()
+    await session.execute(
+        update(Lane)
+        .where(Lane.account_id == account.id, Lane.removed_at.is_(None))
+        .values(removed_at=func.now())
+    )
+    await _audit(session, account, "account.removed", actor, {})
+
+
+async def ensure_default_account(
+    sessions: Sessions,
+    vault: Vault,
+    *,
+    api_key: SecretStr,
+    base_url: str,
+    name: str = "default",
+) -> bool:
+    """Add the account that the environment names; False when one of that name is there."""
+    new = NewAccount(name=name, region=region_of(base_url), base_url=base_url, api_key=api_key)
+    async with sessions.begin() as session:
+        if await session.scalar(select(Account.id).where(Account.name == name)):
+            return False
+        try:
+            await create_account(session, vault, new, actor="environment")
+        except Conflict:
+            return False
+    return True
+
+
+def to_limits(account: Account) -> AccountLimits:
+    return AccountLimits(
+        max_running=account.max_running,
+        submit_rate=account.submit_rate,
+        query_rate=account.query_rate,
+        weight=account.weight,
+    )
+
+
+def _make_lane(account: Account, vault: Vault, api_key: SecretStr) -> Lane:
+    lane_id, plain = make_uuid7(), api_key.get_secret_value()
+    return Lane(
+        id=lane_id,
+        account_id=account.id,
+        api_key_sealed=vault.seal(plain, to_key_place(lane_id)),
+        api_key_hint=to_hint(plain),
+    )
+
+
+async def _move(
+    session: AsyncSession, account: Account, state: str, action: str, actor: str
+) -> None:
+    if account.state == "removed":
+        raise Conflict(f"the account {account.name!r} was removed", code="account_removed")
+    if account.state != state:
+        account.state = state
+        await session.flush()
+        await _audit(session, account, action, actor, {})
+
+
+async def _audit(
+    session: AsyncSession, account: Account, action: str, actor: str, detail: dict[str, Any]
+) -> None:
+    await record_audit(
+        session,
+        actor=actor,
+        action=action,
+        subject_kind="account",
+        subject_id=account.id,
+        detail={"name": account.name, **detail},
+    )
+
+
+def _to_detail(limits: AccountLimits) -> dict[str, Any]:
+    return {
+        field: value if isinstance(value, int) else str(value)
+        for field, value in asdict(limits).items()
+    }

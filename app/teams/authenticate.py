@@ -1,0 +1,227 @@
+"""From a credential to its owner: a checksum, then one indexed look-up, remembered briefly."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
+from uuid import UUID
+
+from app.kit.clock import Clock
+from app.kit.crypto import MINIMUM_SECRET_LENGTH, Vault
+from app.kit.database import Pool, Record
+from app.kit.errors import InvalidRequest, NotAuthenticated, NotPermitted
+from app.kit.ids import make_uuid7
+from app.teams.keys import KEY_PREFIX, MalformedKey, make_public_id, parse_key
+
+REMEMBERED_FOR = timedelta(seconds=2)
+"""How long a revoked key may still be taken by a process that saw it just before."""
+
+REMEMBERED_KEYS_LIMIT = 10_000
+CREDENTIAL_LENGTH_LIMIT = 512
+OPERATOR_TIMEZONE = "UTC"
+
+_FIND = """
+select keys.id, keys.name, keys.public_id, keys.team_id, keys.role, keys.scopes, keys.allow_ips,
+       keys.expires_at, keys.revoked_at,
+       teams.name as team_name, teams.timezone, teams.disabled_at
+from keys left join teams on teams.id = keys.team_id
+where keys.digest = any($1::bytea[])
+"""
+
+_FIND_HOLDER = "select team_id from keys where digest = any($1::bytea[])"
+
+_KEEP_OPERATOR = """
+insert into keys (id, role, name, public_id, digest)
+values ($1, 'admin', $2, $3, $4)
+on conflict (team_id, name) where revoked_at is null do update
+set digest = excluded.digest, public_id = excluded.public_id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who is asking: a team through one of its keys, or an operator (no team, but a role)."""
+
+    key_id: UUID
+    key_name: str
+    team_id: UUID | None
+    team_name: str | None
+    timezone: str
+    role: str | None
+    scopes: frozenset[str]
+
+    def require_scope(self, scope: str) -> None:
+        """Raises NotPermitted when the key was not given that scope."""
+        if scope in self.scopes:
+            return
+        if self.team_id is None:
+            raise NotPermitted(
+                f"the key {self.key_name!r} is an operator's and belongs to no team: use a "
+                "team's key here",
+                code="team_key_required",
+            )
+        given = ", ".join(sorted(self.scopes)) or "none"
+        raise NotPermitted(
+            f"the key {self.key_name!r} lacks the scope {scope!r} (it has: {given})",
+            code="scope_missing",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A stored key as it was at one moment."""
+
+    caller: Caller
+    public_id: str
+    allow_ips: tuple[IPv4Network | IPv6Network, ...]
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    team_disabled_at: datetime | None
+    read_at: datetime
+
+
+class KeyRing:
+    """Authenticates credentials; what it remembers are digests, never a key."""
+
+    def __init__(
+        self, pool: Pool, vault: Vault, clock: Clock, *, limit: int = REMEMBERED_KEYS_LIMIT
+    ) -> None:
+        self._pool = pool
+        self._vault = vault
+        self._clock = clock
+        self._limit = limit
+        self._known: dict[bytes, _Known] = {}
+
+    async def authenticate(self, credential: str | None, client_ip: str | None) -> Caller:
+        """Raises NotAuthenticated or NotPermitted, neither of which repeats the credential."""
+        if not credential:
+            raise NotAuthenticated(
+                "no API key was given: send `Authorization: Bearer <key>`", code="missing_api_key"
+            )
+        check_credential(credential)
+        known = await self._find(self._vault.digests(credential))
+        if known is None:
+            raise NotAuthenticated("this API key was not issued by this gateway")
+        _check_key(known, self._clock())
+        _check_address(known, client_ip)
+        return known.caller
+
+    async def _find(self, digests: tuple[bytes, ...]) -> _Known | None:
+        now = self._clock()
+        known = self._known.get(digests[0])
+        if known is not None and now - known.read_at < REMEMBERED_FOR:
+            return known
+        self._known.pop(digests[0], None)
+        row = await self._pool.fetchrow(_FIND, digests)
+        if row is None:
+            return None
+        known = _from_row(row, now)
+        if len(self._known) >= self._limit:
+            del self._known[next(iter(self._known))]
+        self._known[digests[0]] = known
+        return known
+
+
+def read_bearer(authorization: str | None, x_api_key: str | None) -> str | None:
+    """The credential in the two headers; InvalidRequest when they disagree or are no Bearer."""
+    bearer = None
+    if authorization and authorization.strip():
+        scheme, _, bearer = authorization.strip().partition(" ")
+        bearer = bearer.strip()
+        if scheme.lower() != "bearer" or not bearer:
+            raise InvalidRequest(
+                "the Authorization header must read `Bearer <key>`", code="bad_authorization"
+            )
+    plain = x_api_key.strip() if x_api_key else None
+    if bearer and plain and bearer != plain:
+        raise InvalidRequest(
+            "Authorization and X-API-Key carry different keys: send one of them",
+            code="two_api_keys",
+        )
+    return bearer or plain or None
+
+
+async def ensure_operator_key(
+    pool: Pool, vault: Vault, text: str, *, name: str = "bootstrap"
+) -> None:
+    """Make the text an operator's credential of that name, replacing the one it had before.
+
+    A revoked credential stays revoked until another text takes its place. Raises InvalidRequest
+    for a text that is too short, or is a team's key; MalformedKey for a damaged one.
+    """
+    if len(text) < MINIMUM_SECRET_LENGTH:
+        raise InvalidRequest(
+            f"the operator key has {len(text)} characters; it needs {MINIMUM_SECRET_LENGTH}"
+        )
+    check_credential(text)
+    digests = vault.digests(text)
+    holder = await pool.fetchrow(_FIND_HOLDER, digests)
+    if holder is None:
+        await pool.execute(_KEEP_OPERATOR, make_uuid7(), name, make_public_id(), digests[0])
+    elif holder["team_id"] is not None:
+        raise InvalidRequest("the operator key is the key of a team: make one of its own")
+
+
+def check_credential(text: str) -> None:
+    """Raises MalformedKey for what can be neither a key of ours nor an operator's own text."""
+    if text.startswith(KEY_PREFIX) or len(text) < MINIMUM_SECRET_LENGTH:
+        parse_key(text)
+    elif len(text) > CREDENTIAL_LENGTH_LIMIT:
+        raise MalformedKey(
+            f"the API key has {len(text)} characters, more than {CREDENTIAL_LENGTH_LIMIT}"
+        )
+
+
+def _from_row(row: Record, now: datetime) -> _Known:
+    caller = Caller(
+        key_id=row["id"],
+        key_name=row["name"],
+        team_id=row["team_id"],
+        team_name=row["team_name"],
+        timezone=row["timezone"] or OPERATOR_TIMEZONE,
+        role=row["role"],
+        scopes=frozenset(row["scopes"]),
+    )
+    return _Known(
+        caller=caller,
+        public_id=row["public_id"],
+        allow_ips=tuple(row["allow_ips"]),
+        expires_at=row["expires_at"],
+        revoked_at=row["revoked_at"],
+        team_disabled_at=row["disabled_at"],
+        read_at=now,
+    )
+
+
+def _check_key(known: _Known, now: datetime) -> None:
+    named = f"the key {known.caller.key_name!r} ({known.public_id})"
+    if known.revoked_at is not None:
+        raise NotAuthenticated(f"{named} was revoked", code="api_key_revoked")
+    if known.expires_at is not None and known.expires_at <= now:
+        raise NotAuthenticated(
+            f"{named} expired at {known.expires_at.isoformat()}", code="api_key_expired"
+        )
+    if known.team_disabled_at is not None:
+        raise NotPermitted(
+            f"the team {known.caller.team_name!r} is disabled", code="team_disabled"
+        )
+
+
+def _check_address(known: _Known, client_ip: str | None) -> None:
+    if not known.allow_ips:
+        return
+    try:
+        address = ip_address(client_ip or "")
+    except ValueError:
+        raise _refuse_address(known, client_ip) from None
+    if isinstance(address, IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    if not any(address in network for network in known.allow_ips):
+        raise _refuse_address(known, client_ip)
+
+
+def _refuse_address(known: _Known, client_ip: str | None) -> NotPermitted:
+    return NotPermitted(
+        f"the key {known.caller.key_name!r} ({known.public_id}) may not be used from "
+        f"{client_ip or 'an unknown address'}: ask an operator to allow that address",
+        code="address_not_allowed",
+    )
