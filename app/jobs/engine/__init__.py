@@ -1,0 +1,1 @@
+"""The engine: claims queued jobs, submits, watches, collects. Steps decide, loops record."""

@@ -1,0 +1,1 @@
+"""What a client may ask, checked whole before anything is stored (pure)."""
