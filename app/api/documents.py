@@ -1,0 +1,125 @@
+"""What the OpenAPI document says of bodies that are read by our own rules."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from app.jobs.requests.models import DEFAULT_MODEL
+from app.jobs.view import JobView
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    code: str
+    request_id: str
+    errors: list[dict[str, Any]] = Field(default_factory=list)
+
+
+class JobList(BaseModel):
+    """A page of jobs, newest first."""
+
+    object: Literal["list"]
+    data: list[JobView]
+    has_more: bool
+    next_cursor: str | None
+    limit: int
+
+
+def _problem(description: str) -> dict[str, Any]:
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {
+        "description": description,
+        "content": {"application/problem+json": {"schema": schema}},
+    }
+
+
+JOB_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"model": JobView, "description": "The job has ended, or is read as it stands"},
+    400: _problem("The body is not JSON"),
+    401: _problem("No key, or none of ours"),
+    403: _problem("The key may not do that"),
+    404: _problem("No such job among yours"),
+    413: _problem("The body is too large"),
+    422: _problem("Fields are wrong; `errors` names each"),
+    503: _problem("Not accepted; send it again"),
+}
+
+PICTURE_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"image/png": {}}, "description": "The picture, byte for byte"},
+    401: JOB_ANSWERS[401],
+    403: _problem("The key may not do that, or the link has expired or was altered"),
+    404: _problem("No such picture among yours"),
+}
+
+_RULES = DEFAULT_MODEL
+
+_EDIT_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["prompt", "images"],
+    "additionalProperties": False,
+    "properties": {
+        "model": {"type": "string", "enum": [_RULES.name], "default": _RULES.name},
+        "prompt": {"type": "string", "minLength": 1, "maxLength": _RULES.prompt_characters},
+        "images": {
+            "type": "array",
+            "minItems": _RULES.images_count[0],
+            "maxItems": _RULES.images_count[1],
+            "items": {"type": "string"},
+            "description": "http(s) URLs, data URIs or `file_...` ids; JPEG, PNG, BMP or WEBP",
+        },
+        "negative_prompt": {
+            "type": ["string", "null"],
+            "maxLength": _RULES.negative_prompt_characters,
+        },
+        "size": {
+            "type": ["string", "null"],
+            "pattern": r"^\d{2,4}[*x]\d{2,4}$",
+            "description": "width*height; without it the aspect ratio of the last image",
+        },
+        "n": {"type": "integer", "minimum": _RULES.n[0], "maximum": _RULES.n[1], "default": 1},
+        "seed": {
+            "type": ["integer", "null"],
+            "minimum": _RULES.seed[0],
+            "maximum": _RULES.seed[1],
+        },
+        "watermark": {"type": "boolean", "default": False},
+        "prompt_extend": {"type": "boolean", "default": True},
+        "metadata": {
+            "type": "object",
+            "maxProperties": 16,
+            "additionalProperties": {"type": "string", "maxLength": 500},
+        },
+        "priority": {"enum": ["interactive", "batch"], "default": "interactive"},
+        "expires_in_seconds": {"type": ["integer", "null"], "minimum": 60, "maximum": 604_800},
+    },
+}
+
+CREATE_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": _EDIT_SCHEMA,
+                "example": {
+                    "prompt": "Turn the dress into vintage lace",
+                    "images": ["https://example.com/dress.jpg"],
+                    "n": 1,
+                },
+            }
+        },
+    },
+    "parameters": [
+        {
+            "name": "Idempotency-Key",
+            "in": "header",
+            "schema": {"type": "string", "maxLength": 255},
+            "description": "The same key brings the same job, for three days",
+        }
+    ],
+}

@@ -1,0 +1,153 @@
+"""Jobs of the native door: create, read, list."""
+
+import asyncio
+from hashlib import sha256
+from typing import Annotated
+from uuid import UUID
+
+import orjson
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.responses import JSONResponse
+
+from app.api.documents import CREATE_BODY, JOB_ANSWERS, JobList
+from app.api.errors import MalformedBody
+from app.api.listing import ListQuery, to_filter
+from app.api.waiting import read_wait_seconds, wait_for_end
+from app.jobs.accept import Asker, accept_job
+from app.jobs.acceptance import Idempotency
+from app.jobs.lifecycle import JobStatus
+from app.jobs.links import Links
+from app.jobs.requests.edit import EditRequest, fingerprint
+from app.jobs.requests.parse_native import parse_native
+from app.jobs.store import JobRecord, count_waiting_before, list_jobs
+from app.jobs.view import JobView, to_job_view, to_public
+from app.kit.paging import make_cursor
+from app.web.context import Bodies, DoorsHere, LinksHere, Reader, Writer
+from app.web.idempotency import read_idempotency_key
+from app.wiring import Doors
+
+DOOR = "native"
+RETRY_AFTER_SECONDS = "5"
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+Prefer = Annotated[
+    str | None,
+    Header(description="`wait=30` holds the answer until the job has ended, 60 s at most."),
+]
+
+
+@router.post(
+    "",
+    status_code=202,
+    response_model=JobView,
+    responses=JOB_ANSWERS,
+    openapi_extra=CREATE_BODY,
+    summary="Accept an edit",
+)
+async def create_job(
+    request: Request,
+    doors: DoorsHere,
+    bodies: Bodies,
+    links: LinksHere,
+    caller: Writer,
+    *,
+    prefer: Prefer = None,
+) -> Response:
+    """Accepted means durable: the job survives any crash once this has answered."""
+    wait_seconds = read_wait_seconds(prefer)
+    key = read_idempotency_key(request)
+    assert caller.team_id is not None
+    asker = Asker(caller.team_id, caller.key_id, DOOR)
+    async with bodies.read(request) as body:
+        asked = await asyncio.to_thread(_parse, body)
+        idempotency = None if key is None else Idempotency(f"key:{key}", fingerprint(asked))
+        acceptance = await accept_job(doors.accept, asker, asked, idempotency=idempotency)
+    job = await wait_for_end(
+        doors, acceptance.job_id, team_id=caller.team_id, seconds=wait_seconds
+    )
+    response = await _answer_job(doors, job, links, status_code=202)
+    response.headers["Location"] = f"{links.base_url}/v1/jobs/{job.id}"
+    if acceptance.replayed:
+        response.headers["Idempotent-Replayed"] = "true"
+    return _with_preference(response, wait_seconds)
+
+
+@router.get("/{job_id}", response_model=JobView, responses=JOB_ANSWERS, summary="Read a job")
+async def read_job(
+    job_id: UUID,
+    doors: DoorsHere,
+    links: LinksHere,
+    caller: Reader,
+    *,
+    prefer: Prefer = None,
+    if_none_match: Annotated[str | None, Header()] = None,
+) -> Response:
+    """The job as it stands, with fresh links; `ETag` changes when anything of it does."""
+    wait_seconds = read_wait_seconds(prefer)
+    job = await wait_for_end(doors, job_id, team_id=caller.team_id, seconds=wait_seconds)
+    response = await _answer_job(doors, job, links, status_code=200)
+    if if_none_match is not None and response.headers["ETag"] in if_none_match:
+        return Response(status_code=304, headers={"ETag": response.headers["ETag"]})
+    return _with_preference(response, wait_seconds)
+
+
+@router.get("", response_model=JobList, summary="List the team's jobs")
+async def list_team_jobs(
+    request: Request,
+    doors: DoorsHere,
+    links: LinksHere,
+    caller: Reader,
+    query: Annotated[ListQuery, Query()],
+) -> Response:
+    """Newest first. Filter by metadata with `metadata.NAME=VALUE`."""
+    wanted = to_filter(query, request, caller.team_id, doors.base.vault)
+    jobs = await list_jobs(doors.base.pool, wanted, limit=query.limit + 1)
+    now = doors.base.clock()
+    page = [to_public(to_job_view(job, links, now=now)) for job in jobs[: query.limit]]
+    has_more = len(jobs) > query.limit
+    cursor = make_cursor(doors.base.vault, page[-1]["id"]) if has_more else None
+    response = JSONResponse(
+        {
+            "object": "list",
+            "data": page,
+            "has_more": has_more,
+            "next_cursor": cursor,
+            "limit": query.limit,
+        }
+    )
+    if cursor is not None:
+        following = request.url.include_query_params(cursor=cursor)
+        response.headers["Link"] = f'<{following}>; rel="next"'
+    return response
+
+
+def _parse(body: bytes) -> EditRequest:
+    try:
+        return parse_native(orjson.loads(body))
+    except orjson.JSONDecodeError as error:
+        raise MalformedBody(
+            f"the body is not JSON: {error.msg} at character {error.pos}; send an object with "
+            "`prompt` and `images`"
+        ) from None
+
+
+async def _answer_job(
+    doors: Doors, job: JobRecord, links: Links, *, status_code: int
+) -> JSONResponse:
+    position = None
+    if job.status is JobStatus.QUEUED:
+        position = await count_waiting_before(doors.base.pool, job.id)
+    view = to_job_view(job, links, now=doors.base.clock(), position=position)
+    response = JSONResponse(to_public(view), 200 if job.status.is_final else status_code)
+    response.headers["ETag"] = f'"{sha256(response.body).hexdigest()[:32]}"'
+    response.headers["Cache-Control"] = "no-store"
+    if not job.status.is_final:
+        response.headers["Retry-After"] = RETRY_AFTER_SECONDS
+    return response
+
+
+def _with_preference(response: JSONResponse, wait_seconds: float) -> JSONResponse:
+    if wait_seconds > 0:
+        response.headers["Preference-Applied"] = f"wait={wait_seconds:g}"
+    return response

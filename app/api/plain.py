@@ -1,0 +1,80 @@
+"""Health, readiness and the offline documentation page."""
+
+from importlib.resources import files
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+from starlette.staticfiles import StaticFiles
+
+from app.kit.database import CONNECTION_TROUBLE
+from app.web.context import DoorsHere
+from app.wiring import SchemaNotReady, require_schema
+
+DOCS_ASSETS = "/docs/assets"
+CONTENT_POLICY = (
+    "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "
+    "frame-ancestors 'none'; base-uri 'none'"
+)
+
+_PAGE = f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>Dashgate API</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="{DOCS_ASSETS}/favicon.png">
+<link rel="stylesheet" href="{DOCS_ASSETS}/swagger-ui.css">
+</head>
+<body>
+<div id="swagger-ui"></div>
+<script src="{DOCS_ASSETS}/swagger-ui-bundle.js"></script>
+<script src="/docs/start.js"></script>
+</body>
+</html>
+"""
+
+_START = """SwaggerUIBundle({
+  url: "/openapi.json",
+  dom_id: "#swagger-ui",
+  deepLinking: true,
+  docExpansion: "list",
+  persistAuthorization: false,
+});
+"""
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/healthz")
+async def tell_health() -> JSONResponse:
+    """The process answers."""
+    return JSONResponse({"status": "ok"})
+
+
+@router.get("/readyz")
+async def tell_readiness(request: Request, doors: DoorsHere) -> JSONResponse:
+    """The database answers and has the schema that this code needs."""
+    try:
+        await require_schema(doors.base.pool)
+    except CONNECTION_TROUBLE as error:
+        reason = f"the database cannot be reached ({type(error).__name__})"
+        return JSONResponse({"status": "unavailable", "reason": reason}, 503)
+    except SchemaNotReady as error:
+        return JSONResponse({"status": "unavailable", "reason": str(error)}, 503)
+    return JSONResponse({"status": "ok"})
+
+
+@router.get("/docs")
+async def show_docs() -> HTMLResponse:
+    """The API explorer; nothing on it comes from another host."""
+    return HTMLResponse(_PAGE, headers={"Content-Security-Policy": CONTENT_POLICY})
+
+
+@router.get("/docs/start.js")
+async def start_docs() -> Response:
+    return Response(_START, media_type="text/javascript")
+
+
+def mount_docs_assets(application: FastAPI) -> None:
+    assets = str(files("fastapi_offline") / "static")
+    application.mount(DOCS_ASSETS, StaticFiles(directory=assets), name="docs")

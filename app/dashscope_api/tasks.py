@@ -1,0 +1,176 @@
+"""Query, list and cancel tasks: answered from our rows, never from the upstream."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from typing import TypeVar
+from uuid import UUID
+
+from fastapi import APIRouter, Request
+
+from app.dashscope.payloads import TaskStatus, parse_list_time
+from app.dashscope_api.answers import (
+    SHOWN_AS,
+    WireResponse,
+    to_listed,
+    to_task,
+    to_unknown,
+)
+from app.dashscope_api.errors import WireError
+from app.jobs.cancel import cancel_queued_job
+from app.jobs.store import JobFilter, count_jobs, find_job, list_jobs
+from app.kit.database import CONNECTION_TROUBLE
+from app.kit.errors import FieldProblem, InvalidRequest
+from app.web.context import DoorsHere, LinksHere, Reader, Writer
+from app.web.request_ids import request_id_of
+
+PATIENCE_SECONDS = 8.0
+PATIENCE_STEP_SECONDS = 0.25
+LIST_WINDOW = timedelta(hours=24)
+PAGE_SIZE_DEFAULT = 10
+PAGE_SIZE_LIMIT = 100
+PAGE_LIMIT = 10_000
+NO_ID = UUID(int=0)
+CANNOT_CANCEL = "Failed to cancel the task, please confirm if the task is in PENDING status."
+
+Answer = TypeVar("Answer")
+
+router = APIRouter()
+
+
+@router.get("/tasks/{task_id}")
+@router.get("/tasks/{task_id}/")
+async def query_task(
+    task_id: str, request: Request, doors: DoorsHere, links: LinksHere, caller: Reader
+) -> WireResponse:
+    """Always 200; unknown parameters are ignored, for one SDK sends its create's along."""
+    request_id = request_id_of(request)
+    job_id = _parse_id(task_id)
+    if job_id is None:
+        return WireResponse(to_unknown(task_id, request_id))
+    job = await _patiently(lambda: find_job(doors.base.pool, job_id, team_id=caller.team_id))
+    if job is None:
+        return WireResponse(to_unknown(task_id, request_id))
+    return WireResponse(to_task(job, links, now=doors.base.clock(), request_id=request_id))
+
+
+@router.get("/tasks")
+@router.get("/tasks/")
+async def list_tasks(request: Request, doors: DoorsHere, caller: Reader) -> WireResponse:
+    """The team's own tasks, newest first, of at most 24 hours."""
+    query = request.query_params
+    page = _read_number(query.get("page_no"), "page_no", default=1, highest=PAGE_LIMIT)
+    size = _read_number(
+        query.get("page_size"), "page_size", default=PAGE_SIZE_DEFAULT, highest=PAGE_SIZE_LIMIT
+    )
+    wanted = _read_filter(request, caller.team_id, doors.base.clock())
+    pool = doors.base.pool
+    total = await _patiently(lambda: count_jobs(pool, wanted))
+    jobs = await _patiently(lambda: list_jobs(pool, wanted, limit=size, offset=(page - 1) * size))
+    listed = [to_listed(job) for job in jobs]
+    return WireResponse(
+        {
+            "total": total,
+            "data": listed,
+            # The SDK's newer client reads this name; the others ignore it.
+            "tasks": listed,
+            "total_page": -(-total // size),
+            "page_no": page,
+            "request_id": request_id_of(request),
+            "page_size": size,
+        }
+    )
+
+
+@router.api_route("/tasks/{task_id}/cancel", methods=["POST", "GET"])
+@router.api_route("/tasks/{task_id}/cancel/", methods=["POST", "GET"])
+async def cancel_task(
+    task_id: str, request: Request, doors: DoorsHere, caller: Writer
+) -> WireResponse:
+    """Only a pending task can be canceled; one old SDK asks for it by GET."""
+    job_id = _parse_id(task_id)
+    if job_id is None or not await cancel_queued_job(
+        doors.base.pool, job_id, team_id=caller.team_id
+    ):
+        raise WireError(400, "UnsupportedOperation", CANNOT_CANCEL)
+    return WireResponse({"request_id": request_id_of(request)})
+
+
+async def _patiently(ask: Callable[[], Awaitable[Answer]]) -> Answer:
+    """Ride out a short outage of the database.
+
+    A client that polls gives a running task up at a 500 and hammers at a 503; a late answer
+    costs it nothing.
+    """
+    deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
+    while True:
+        try:
+            return await ask()
+        except CONNECTION_TROUBLE:
+            if asyncio.get_running_loop().time() > deadline:
+                raise
+            await asyncio.sleep(PATIENCE_STEP_SECONDS)
+
+
+def _parse_id(task_id: str) -> UUID | None:
+    try:
+        return UUID(task_id)
+    except ValueError:
+        return None
+
+
+def _read_filter(request: Request, team_id: UUID | None, now: datetime) -> JobFilter:
+    query = request.query_params
+    since, until = _read_window(query.get("start_time"), query.get("end_time"), now)
+    status = query.get("status")
+    statuses: tuple[str, ...] = ()
+    if status:
+        statuses = tuple(ours for ours, theirs in SHOWN_AS.items() if theirs == status.upper())
+        if not statuses and status.upper() not in set(TaskStatus):
+            known = ", ".join(TaskStatus)
+            raise _bad("status", f"is {status!r}; it must be one of {known}")
+        statuses = statuses or ("unknown",)
+    return JobFilter(
+        team_id=team_id,
+        statuses=statuses,
+        created_after=since,
+        created_before=until,
+        key_name=query.get("api_key_id"),
+        model=query.get("model_name"),
+        only_id=(_parse_id(query["task_id"]) or NO_ID) if query.get("task_id") else None,
+    )
+
+
+def _read_window(start: str | None, end: str | None, now: datetime) -> tuple[datetime, datetime]:
+    since, until = _read_time(start, "start_time"), _read_time(end, "end_time")
+    if since is None and until is None:
+        return now - LIST_WINDOW, now + timedelta(minutes=1)
+    if until is None and since is not None:
+        return since, since + LIST_WINDOW
+    assert until is not None
+    if since is None:
+        return until - LIST_WINDOW, until
+    if not timedelta(0) <= until - since <= LIST_WINDOW:
+        raise _bad("end_time", "must come after start_time, by 24 hours at most")
+    return since, until
+
+
+def _read_time(text: str | None, name: str) -> datetime | None:
+    if not text:
+        return None
+    try:
+        return parse_list_time(text)
+    except ValueError:
+        raise _bad(name, f"is {text!r}; it must be YYYYMMDDhhmmss in UTC+8") from None
+
+
+def _read_number(text: str | None, name: str, *, default: int, highest: int) -> int:
+    if not text:
+        return default
+    if not text.isdecimal() or not 1 <= int(text) <= highest:
+        raise _bad(name, f"is {text!r}; it must be a number from 1 to {highest}")
+    return int(text)
+
+
+def _bad(name: str, message: str) -> InvalidRequest:
+    return InvalidRequest.from_problems((FieldProblem((name,), "bad_query", message),))

@@ -1,0 +1,142 @@
+"""Local files of SDKs: the upload policy, and the form post that follows it to us."""
+
+from datetime import timedelta
+from xml.sax.saxutils import escape
+
+from fastapi import APIRouter, Request, Response
+from starlette.datastructures import FormData, UploadFile
+
+from app.dashscope_api.answers import WireResponse
+from app.dashscope_api.errors import WireError
+from app.dashscope_api.policy import (
+    ACCESS_KEY_ID,
+    POLICY_TTL_SECONDS,
+    Permission,
+    PolicyRefused,
+    check_policy,
+    make_policy,
+)
+from app.jobs.requests.image_rules import check_input_image
+from app.jobs.requests.models import DEFAULT_MODEL, MODELS
+from app.kit.errors import GatewayError
+from app.media.files import FileOrigin, UploadExists, find_upload, insert_file, keep_content
+from app.media.inspect import UnreadableImage, inspect_image
+from app.web.context import DoorsHere, LinksHere, Writer
+from app.web.request_ids import request_id_of
+from app.wiring import Doors
+
+UPLOAD_PATH = "/uploads/form"
+FORM_OVERHEAD_BYTES = 64 * 1024
+MEGABYTE = 1024 * 1024
+
+router = APIRouter()
+
+
+@router.get("/uploads")
+@router.get("/uploads/")
+async def get_policy(
+    request: Request, doors: DoorsHere, links: LinksHere, caller: Writer
+) -> WireResponse:
+    """Where and how to post a local file; numbers are numbers, flags are strings."""
+    action, model = request.query_params.get("action"), request.query_params.get("model")
+    if action != "getPolicy":
+        message = f"action is {action!r}; the only one is 'getPolicy'"
+        raise WireError(400, "InvalidParameter", message)
+    if model not in MODELS:
+        known = ", ".join(MODELS)
+        message = f"Model not exist. model is {model!r}; it must be one of {known}"
+        raise WireError(400, "InvalidParameter", message)
+    assert caller.team_id is not None
+    request_id = request_id_of(request)
+    policy = make_policy(
+        doors.base.vault, team_id=caller.team_id, request_id=request_id, now=doors.base.clock()
+    )
+    return WireResponse(
+        {
+            "data": {
+                **policy,
+                "upload_host": f"{links.base_url}{request.scope['root_path']}{UPLOAD_PATH}",
+                "expire_in_seconds": POLICY_TTL_SECONDS,
+                "max_file_size_mb": DEFAULT_MODEL.image_bytes // MEGABYTE,
+                "capacity_limit_mb": 999_999_999,
+                "oss_access_key_id": ACCESS_KEY_ID,
+                "x_oss_object_acl": "private",
+                "x_oss_forbid_overwrite": "true",
+            },
+            "request_id": request_id,
+        }
+    )
+
+
+@router.post(UPLOAD_PATH)
+async def post_form(request: Request, doors: DoorsHere) -> Response:
+    """Take one file. No Authorization comes with it: the signed policy is the credential."""
+    longest = DEFAULT_MODEL.image_bytes + FORM_OVERHEAD_BYTES
+    announced = request.headers.get("content-length", "")
+    if not announced.isdecimal() or int(announced) > longest:
+        message = (
+            f"the form has {announced or 'an untold number of'} bytes; a file may have "
+            f"{DEFAULT_MODEL.image_bytes}"
+        )
+        return _refuse(request, 400, "EntityTooLarge", message)
+    async with request.form(max_files=1, max_fields=20, max_part_size=longest) as form:
+        try:
+            permission = check_policy(
+                doors.base.vault,
+                policy=_field(form, "policy"),
+                signature=_field(form, "Signature"),
+                key=_field(form, "key"),
+                now=doors.base.clock(),
+            )
+        except PolicyRefused as refusal:
+            return _refuse(request, 403, "AccessDenied", str(refusal))
+        file = form.get("file")
+        if not isinstance(file, UploadFile):
+            return _refuse(request, 400, "InvalidArgument", "the form has no part `file`")
+        return await _keep(request, doors, permission, _field(form, "key"), await file.read())
+
+
+async def _keep(
+    request: Request, doors: Doors, permission: Permission, key: str, content: bytes
+) -> Response:
+    try:
+        facts = inspect_image(content)
+    except UnreadableImage as error:
+        return _refuse(request, 400, "InvalidImageFormat", error.message)
+    problems = check_input_image(facts, (key.rpartition("/")[2],))
+    if problems:
+        told = "; ".join(f"{problem.path}: {problem.message}" for problem in problems)
+        return _refuse(request, 400, "InvalidImageResolution", told)
+    base = doors.base
+    origin = FileOrigin(
+        team_id=permission.team_id,
+        expires_at=base.clock() + timedelta(seconds=base.settings.file_ttl_seconds),
+        upload_key=key,
+        name=key.rpartition("/")[2],
+    )
+    try:
+        store_key = await keep_content(base.store, content, facts)
+        await insert_file(base.pool, origin, facts, store_key=store_key)
+    except UploadExists:
+        before = await find_upload(base.pool, permission.team_id, key)
+        if before is None or before.sha256 != facts.sha256:
+            message = "The object you specified already exists and can not be overwritten."
+            return _refuse(request, 409, "FileAlreadyExists", message)
+    except GatewayError as error:
+        return _refuse(request, 503, "ServiceUnavailable", error.message)
+    return Response(status_code=200)
+
+
+def _field(form: FormData, name: str) -> str:
+    value = form.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _refuse(request: Request, status: int, code: str, message: str) -> Response:
+    """An error as OSS writes it."""
+    body = (
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        f"<Error><Code>{code}</Code><Message>{escape(message)}</Message>"
+        f"<RequestId>{request_id_of(request)}</RequestId></Error>"
+    )
+    return Response(body, status, media_type="application/xml")

@@ -1,0 +1,58 @@
+"""What a handler may ask for: the process's resources, the caller, its own address."""
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from app.jobs.links import Links
+from app.teams.authenticate import Caller, read_bearer
+from app.web.bodies import BodyBudget
+from app.wiring import Doors
+
+READ_JOBS = "jobs:read"
+WRITE_JOBS = "jobs:write"
+
+
+def get_doors(request: Request) -> Doors:
+    doors: Doors = request.app.state.doors
+    return doors
+
+
+def get_bodies(request: Request) -> BodyBudget:
+    bodies: BodyBudget = request.app.state.bodies
+    return bodies
+
+
+async def authenticate(request: Request) -> Caller:
+    """The owner of the key that came with the request; raises NotAuthenticated, NotPermitted."""
+    credential = read_bearer(
+        request.headers.get("authorization"), request.headers.get("x-api-key")
+    )
+    client_ip = request.client.host if request.client else None
+    return await get_doors(request).keys.authenticate(credential, client_ip)
+
+
+async def authenticate_reader(request: Request) -> Caller:
+    caller = await authenticate(request)
+    caller.require_scope(READ_JOBS)
+    return caller
+
+
+async def authenticate_writer(request: Request) -> Caller:
+    caller = await authenticate(request)
+    caller.require_scope(WRITE_JOBS)
+    return caller
+
+
+def make_links(request: Request) -> Links:
+    """Links below the public address; without a configured one, below the one that was asked."""
+    base = get_doors(request).base
+    address = base.settings.public_url or f"{request.url.scheme}://{request.url.netloc}"
+    return Links(base.vault, address.rstrip("/"), base.settings.link_ttl_seconds)
+
+
+DoorsHere = Annotated[Doors, Depends(get_doors)]
+Bodies = Annotated[BodyBudget, Depends(get_bodies)]
+Reader = Annotated[Caller, Depends(authenticate_reader)]
+Writer = Annotated[Caller, Depends(authenticate_writer)]
+LinksHere = Annotated[Links, Depends(make_links)]

@@ -1,0 +1,113 @@
+"""What a process lives on, opened in order and closed in reverse."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.jobs.accept import AcceptDesk
+from app.jobs.events import JOB_CHANGED, PICTURES_WAITING, QUEUE_CHANGED
+from app.jobs.intake import Intake
+from app.kit.clock import Clock, utc_now
+from app.kit.crypto import Vault
+from app.kit.database import Pool, Sessions, make_engine, make_sessions, open_pool
+from app.kit.listener import Listener
+from app.kit.presence import Presence
+from app.kit.schema import find_revision, head_revision
+from app.media.store import PictureStore, open_store
+from app.settings import Settings
+from app.teams.authenticate import KeyRing
+
+
+class SchemaNotReady(RuntimeError):
+    """The database's schema is not the one this code was written for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What both kinds of process use."""
+
+    settings: Settings
+    database_url: str
+    engine: AsyncEngine
+    sessions: Sessions
+    pool: Pool
+    vault: Vault
+    store: PictureStore
+    listener: Listener
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """What the doors use on top."""
+
+    base: Resources
+    keys: KeyRing
+    accept: AcceptDesk
+    presence: Presence
+
+
+@asynccontextmanager
+async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
+    """Database, secrets and store. Raises SettingMissing and what a lost database raises."""
+    url = settings.require_database_url()
+    vault = Vault(settings.require_secrets())
+    async with AsyncExitStack() as stack:
+        engine = make_engine(url)
+        stack.push_async_callback(engine.dispose)
+        pool = await open_pool(url, max_size=settings.database_pool_size)
+        stack.push_async_callback(pool.close)
+        yield Resources(
+            settings=settings,
+            database_url=url,
+            engine=engine,
+            sessions=make_sessions(engine),
+            pool=pool,
+            vault=vault,
+            store=open_store(settings.resolved_store_url()),
+            listener=Listener(url, (JOB_CHANGED, QUEUE_CHANGED, PICTURES_WAITING)),
+            clock=utc_now,
+        )
+
+
+@asynccontextmanager
+async def open_doors(base: Resources) -> AsyncIterator[Doors]:
+    """The intake and what runs beside the requests of an API process."""
+    intake = Intake(base.pool)
+    presence = Presence(base.database_url)
+    stop = asyncio.Event()
+    beside = [
+        asyncio.create_task(base.listener.run(stop)),
+        asyncio.create_task(presence.run(stop)),
+    ]
+    intake.start()
+    try:
+        yield Doors(
+            base=base,
+            keys=KeyRing(base.pool, base.vault, base.clock),
+            accept=AcceptDesk(
+                pool=base.pool,
+                store=base.store,
+                intake=intake,
+                clock=base.clock,
+                job_ttl_seconds=base.settings.job_ttl_seconds,
+            ),
+            presence=presence,
+        )
+    finally:
+        await intake.close()
+        stop.set()
+        await asyncio.gather(*beside)
+
+
+async def require_schema(pool: Pool) -> None:
+    """Raises SchemaNotReady with what to do."""
+    found, wanted = await find_revision(pool), head_revision()
+    if found != wanted:
+        raise SchemaNotReady(
+            f"the database is at schema {found or 'none'}, this code needs {wanted}: run "
+            "`dashgate migrate` first"
+        )

@@ -1,0 +1,121 @@
+"""The worker process: conducts the accounts when it leads, keeps pictures always."""
+
+import asyncio
+import signal
+from contextlib import AsyncExitStack
+from functools import partial
+
+import httpx
+import structlog
+
+from app.dashscope.client import make_create_http, make_query_http
+from app.jobs.engine.collect import Shelf
+from app.jobs.engine.conduct import CONDUCTOR_LOCK, Conductor, Orchestra, Timings
+from app.jobs.engine.keep import Keeper
+from app.jobs.engine.sweep import expire_queued, tidy
+from app.jobs.events import PICTURES_WAITING
+from app.jobs.requests.models import MODELS
+from app.kit.leader import lead
+from app.kit.logs import configure_logs
+from app.kit.loop import run_loop
+from app.media.fetch import ResultHosts, make_http_client
+from app.settings import Settings
+from app.wiring import Resources, open_resources, require_schema
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+EXPIRY_SECONDS = 2.0
+TIDY_SECONDS = 300.0
+
+
+async def run_worker(settings: Settings) -> None:
+    """Work until SIGTERM or SIGINT, then end what was begun and return."""
+    configure_logs(level=settings.log_level, as_json=settings.log_format == "json")
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with open_resources(settings) as base:
+        await require_schema(base.pool)
+        await work(base, stop)
+
+
+async def work(base: Resources, stop: asyncio.Event) -> None:
+    """All loops of a worker, until `stop` and their own clean end."""
+    settings = base.settings
+    async with AsyncExitStack() as stack:
+        queries = await stack.enter_async_context(make_query_http())
+        creates = await stack.enter_async_context(make_create_http())
+        downloads = await stack.enter_async_context(
+            make_http_client(connections=settings.download_concurrency * 2)
+        )
+        keeper = Keeper(
+            base.pool,
+            Shelf(downloads, _result_hosts(settings), base.store),
+            clock=base.clock,
+            concurrency=settings.download_concurrency,
+        )
+        conductor = Conductor(_make_orchestra(base, queries, creates))
+        log.info("worker.started")
+        await asyncio.gather(
+            base.listener.run(stop),
+            lead(
+                base.database_url,
+                lock=CONDUCTOR_LOCK,
+                duty=partial(_lead, base, conductor),
+                stop=stop,
+            ),
+            _keep(base, keeper, stop),
+            keeper.renew(stop),
+        )
+        log.info("worker.stopped")
+
+
+async def _lead(base: Resources, conductor: Conductor, ending: asyncio.Event) -> None:
+    """What only one worker does at a time."""
+    await asyncio.gather(
+        conductor.conduct(ending),
+        run_loop(
+            partial(expire_queued, base.pool),
+            name="expire",
+            stop=ending,
+            idle_seconds=EXPIRY_SECONDS,
+        ),
+        run_loop(
+            partial(tidy, base.pool, base.store),
+            name="tidy",
+            stop=ending,
+            idle_seconds=TIDY_SECONDS,
+        ),
+    )
+
+
+async def _keep(base: Resources, keeper: Keeper, stop: asyncio.Event) -> None:
+    with base.listener.subscribed(PICTURES_WAITING) as nudge:
+        await run_loop(keeper.step, name="keep", stop=stop, nudge=nudge)
+    await keeper.drain()
+
+
+def _result_hosts(settings: Settings) -> ResultHosts:
+    return ResultHosts.of(settings.result_hosts) if settings.result_hosts else ResultHosts()
+
+
+def _make_orchestra(
+    base: Resources, queries: httpx.AsyncClient, creates: httpx.AsyncClient
+) -> Orchestra:
+    settings = base.settings
+    return Orchestra(
+        pool=base.pool,
+        listener=base.listener,
+        vault=base.vault,
+        queries=queries,
+        creates=creates,
+        read_input=base.store.get,
+        clock=base.clock,
+        timings=Timings(
+            submit_timeout_seconds=settings.submit_timeout_seconds,
+            settle_seconds=settings.settle_seconds,
+            watch_interval_seconds=settings.watch_interval_seconds,
+        ),
+        models=tuple(MODELS),
+    )
