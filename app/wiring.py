@@ -13,6 +13,7 @@ from app.jobs.intake import Intake
 from app.kit.clock import Clock, utc_now
 from app.kit.crypto import Vault
 from app.kit.database import Pool, Sessions, make_engine, make_sessions, open_pool
+from app.kit.errors import Unavailable
 from app.kit.listener import Listener
 from app.kit.presence import Presence
 from app.kit.schema import find_revision, head_revision
@@ -21,8 +22,10 @@ from app.settings import Settings
 from app.teams.authenticate import KeyRing
 
 
-class SchemaNotReady(RuntimeError):
+class SchemaNotReady(Unavailable):
     """The database's schema is not the one this code was written for."""
+
+    code = "schema_not_ready"
 
 
 @dataclass(frozen=True, slots=True)

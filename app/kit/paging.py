@@ -4,7 +4,7 @@ import base64
 import binascii
 
 from app.kit.crypto import Vault
-from app.kit.errors import FieldProblem, InvalidRequest
+from app.kit.errors import InvalidRequest
 
 _SIGNATURE_DIGITS = 32
 
@@ -23,10 +23,9 @@ def parse_cursor(vault: Vault, cursor: str) -> str:
         signed = ""
     signature, position = signed[:_SIGNATURE_DIGITS], signed[_SIGNATURE_DIGITS:]
     if not position or not vault.verifies(f"cursor/{position}", signature):
-        problem = FieldProblem(
-            ("cursor",),
-            "bad_cursor",
-            "is not one that this gateway gave: use `next_cursor` of the page before, unchanged",
+        raise InvalidRequest(
+            "the cursor is not one that this gateway gave: use `next_cursor` of the page before, "
+            "unchanged",
+            code="bad_cursor",
         )
-        raise InvalidRequest.from_problems((problem,))
     return position

@@ -34,6 +34,7 @@ class Stroke:
 
     prompt: str
     seed: int
+    index: int = 0
     watermark: bool = False
     font: Path | None = None
 
@@ -67,7 +68,9 @@ def draw_picture(sketch: Sketch, stroke: Stroke) -> bytes:
     picture = _tint(_open(sketch.base_jpeg), stroke)
     _add_sweep(picture, stroke)
     _paste_insets(picture, [_open(jpeg) for jpeg in sketch.inset_jpegs])
-    note = f"seed {stroke.seed}  ·  {picture.width}*{picture.height}"
+    note = (
+        f"picture {stroke.index + 1}  ·  seed {stroke.seed}  ·  {picture.width}*{picture.height}"
+    )
     caption_top = draw_caption(picture, stroke.prompt, note, stroke.font)
     if stroke.watermark:
         draw_corner_note(picture, "AI-generated", caption_top, stroke.font)

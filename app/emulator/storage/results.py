@@ -60,7 +60,7 @@ class ResultStore:
             assert task.sketch is not None
             order = task.order
             seed = task.seed + index
-            stroke = Stroke(order.prompt, seed, order.watermark, self._options.font)
+            stroke = Stroke(order.prompt, seed, index, order.watermark, self._options.font)
             loop = asyncio.get_running_loop()
             png = await loop.run_in_executor(self._executor, draw_picture, task.sketch, stroke)
             self._drawn[path] = png

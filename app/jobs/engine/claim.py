@@ -118,8 +118,9 @@ def _to_submission(row: Record) -> Submission:
 _CLAIM_SUBMISSION = """
 with pace as materialized (
     select account_id, greatest(next_submit_at, coalesce(paused_until, next_submit_at)) as turn_at
-    from account_paces where account_id = $1 and model = $3
-    for update skip locked
+    from account_paces join accounts on accounts.id = account_id and accounts.state = 'active'
+    where account_id = $1 and model = $3
+    for update of account_paces skip locked for share of accounts skip locked
 ),
 lane as materialized (
     select from pace where turn_at <= now() and not exists (

@@ -1,0 +1,30 @@
+"""`python3 -m app`, also `python3 path/to/app`: prepares `.venv`, then runs the command in it."""
+
+import os
+import sys
+
+# Read by Pythons of every age, so that an old one is told what it lacks, not a SyntaxError.
+if sys.version_info < (3, 11):  # noqa: UP036
+    sys.exit(
+        "setup: Dashgate needs Python 3.11 or later and this is %d.%d: install a newer one "  # noqa: UP031
+        "and start with it, for example `python3.11 -m app`" % sys.version_info[:2]
+    )
+
+if not __package__:  # started by path: the first entry is this folder instead of the checkout
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+from app import _setup
+
+if __name__ == "__main__":
+    _setup.enter(sys.argv[1:])
+    try:
+        # Only on this side of enter() do the third-party imports of the command line exist.
+        from app.cli import main
+    except ModuleNotFoundError as missing:
+        if (missing.name or "app").split(".")[0] == "app":
+            raise
+        sys.exit(
+            "setup: %s has no module %r: install requirements.lock into it, or remove .venv and "  # noqa: UP031
+            "unset DASHGATE_NO_SETUP to have it made" % (sys.executable, missing.name)
+        )
+    main()

@@ -1,0 +1,190 @@
+"""`account`: the DashScope accounts behind the gateway."""
+
+import os
+import sys
+from dataclasses import replace
+from decimal import Decimal
+from typing import Annotated, Any
+
+import typer
+from pydantic import SecretStr
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.accounts import store
+from app.accounts.rules import API_KEY_LENGTH_LIMIT, BASE_URLS, AccountLimits, NewAccount
+from app.accounts.tables import Account
+from app.cli.arguments import parse_number
+from app.cli.context import in_transaction, load_settings, open_vault, who_acts
+from app.cli.output import AsJson, print_json, print_table, say
+from app.kit.errors import InvalidRequest
+
+accounts = typer.Typer(help="Upstream accounts and their limits.", no_args_is_help=True)
+
+COLUMNS = (
+    "name",
+    "state",
+    "region",
+    "base_url",
+    "max_running",
+    "submit_rate",
+    "query_rate",
+    "weight",
+    "api_keys",
+)
+DEFAULTS = AccountLimits()
+
+AskedAccount = Annotated[str, typer.Argument(metavar="ACCOUNT", help="Name or id.")]
+
+
+def _number(help_text: str) -> Any:
+    return typer.Option(parser=parse_number, metavar="NUMBER", help=help_text)
+
+
+MAX_RUNNING = typer.Option(help="Most tasks upstream at once.")
+SUBMIT_RATE = _number("Most submits a second.")
+QUERY_RATE = _number("Most queries a second.")
+WEIGHT = _number("Share of the work among accounts.")
+
+
+@accounts.command("add")
+def add_account(
+    *,
+    name: Annotated[str, typer.Argument(help="1 to 63 of a-z, 0-9, '.', '_' and '-'.")],
+    region: Annotated[str, typer.Option(help=f"{' or '.join(BASE_URLS)}.")],
+    base_url: Annotated[
+        str | None, typer.Option(help="Ends in /api/v1; the region's own unless given.")
+    ] = None,
+    api_key_env: Annotated[
+        str | None, typer.Option(metavar="VAR", help="Environment variable with its API key.")
+    ] = None,
+    api_key_stdin: Annotated[
+        bool, typer.Option("--api-key-stdin", help="Read its API key from standard input.")
+    ] = False,
+    max_running: Annotated[int, MAX_RUNNING] = DEFAULTS.max_running,
+    submit_rate: Annotated[Decimal, SUBMIT_RATE] = DEFAULTS.submit_rate,
+    query_rate: Annotated[Decimal, QUERY_RATE] = DEFAULTS.query_rate,
+    weight: Annotated[Decimal, WEIGHT] = DEFAULTS.weight,
+    as_json: AsJson = False,
+) -> None:
+    """Add an account; its API key is encrypted at once and never an argument."""
+    if (api_key_env is None) != api_key_stdin:
+        raise typer.BadParameter("give either --api-key-env VAR or --api-key-stdin")
+    new = NewAccount(
+        name=name,
+        region=region,
+        api_key=_read_api_key(api_key_env),
+        base_url=base_url,
+        limits=AccountLimits(
+            max_running=max_running, submit_rate=submit_rate, query_rate=query_rate, weight=weight
+        ),
+    )
+    vault = open_vault(load_settings())
+    account = in_transaction(
+        lambda session: store.create_account(session, vault, new, actor=who_acts())
+    )
+    _print_account(account, as_json, "is there and takes work")
+
+
+@accounts.command("list")
+def list_accounts(*, as_json: AsJson = False) -> None:
+    """List every account, with the last characters of its API keys."""
+    views = [
+        {**view_account(account), "api_keys": [f"...{hint}" for hint in hints]}
+        for account, hints in in_transaction(store.list_accounts)
+    ]
+    if as_json:
+        print_json(views)
+    elif views:
+        print_table(views, COLUMNS)
+    else:
+        say("There is no account yet: dashgate account add NAME --region cn-beijing ...")
+
+
+@accounts.command("set")
+def set_account(
+    *,
+    account: AskedAccount,
+    max_running: Annotated[int | None, MAX_RUNNING] = None,
+    submit_rate: Annotated[Decimal | None, SUBMIT_RATE] = None,
+    query_rate: Annotated[Decimal | None, QUERY_RATE] = None,
+    weight: Annotated[Decimal | None, WEIGHT] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Change limits of an account; those that are not given stay."""
+    asked = {
+        "max_running": max_running,
+        "submit_rate": submit_rate,
+        "query_rate": query_rate,
+        "weight": weight,
+    }
+    changes: Any = {field: value for field, value in asked.items() if value is not None}
+
+    async def work(session: AsyncSession) -> Account:
+        found = await store.get_account(session, account)
+        limits = replace(store.to_limits(found), **changes)
+        await store.set_account(session, found, limits, actor=who_acts())
+        return found
+
+    _print_account(in_transaction(work), as_json, "has its new limits")
+
+
+@accounts.command("drain")
+def drain_account(
+    *,
+    account: AskedAccount,
+    undo: Annotated[bool, typer.Option("--undo", help="Let it take new work again.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Let an account finish what it has and take nothing new."""
+    move = store.resume_account if undo else store.drain_account
+
+    async def work(session: AsyncSession) -> Account:
+        found = await store.get_account(session, account)
+        await move(session, found, actor=who_acts())
+        return found
+
+    outcome = "takes work again" if undo else "finishes what it has and takes nothing new"
+    _print_account(in_transaction(work), as_json, outcome)
+
+
+@accounts.command("remove")
+def remove_account(*, account: AskedAccount, as_json: AsJson = False) -> None:
+    """Remove an account for good; its history stays."""
+
+    async def work(session: AsyncSession) -> Account:
+        found = await store.get_account(session, account)
+        await store.remove_account(session, found, actor=who_acts())
+        return found
+
+    _print_account(in_transaction(work), as_json, "is removed")
+
+
+def view_account(account: Account) -> dict[str, Any]:
+    return {
+        "id": account.id,
+        "name": account.name,
+        "state": account.state,
+        "region": account.region,
+        "base_url": account.base_url,
+        "max_running": account.max_running,
+        "submit_rate": account.submit_rate,
+        "query_rate": account.query_rate,
+        "weight": account.weight,
+        "created_at": account.created_at,
+    }
+
+
+def _print_account(account: Account, as_json: bool, outcome: str) -> None:
+    if as_json:
+        print_json(view_account(account))
+    else:
+        typer.echo(f"The account {account.name} ({account.base_url}) {outcome}.")
+
+
+def _read_api_key(variable: str | None) -> SecretStr:
+    if variable is None:
+        return SecretStr(sys.stdin.read(API_KEY_LENGTH_LIMIT + 2).strip())
+    api_key = os.environ.get(variable, "").strip()
+    if not api_key:
+        raise InvalidRequest(f"api_key_env: the environment variable {variable!r} is not set")
+    return SecretStr(api_key)

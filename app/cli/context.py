@@ -1,0 +1,119 @@
+"""What a command needs of its surroundings: settings, the vault, one transaction, who acts."""
+
+import asyncio
+import getpass
+import os
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import asyncpg
+from pydantic import SecretStr, ValidationError
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.kit.crypto import Vault
+from app.kit.database import CONNECTION_TROUBLE, make_engine, make_sessions
+from app.kit.errors import InvalidRequest, Unavailable
+from app.settings import Settings
+
+T = TypeVar("T")
+
+DATABASE_URL_FILE = Path("run/database_url")
+SECRET_KEY_FILE = Path("secret_key")
+
+_SCHEMA_STATES = ("42P01", "42703", "3F000")
+"""No such table, column or schema (PostgreSQL, appendix A)."""
+
+_REFUSAL_CLASSES = ("08", "28", "3D", "53", "57")
+"""Connection lost, not let in, no such database, out of resources, shutting down."""
+
+
+def load_settings() -> Settings:
+    """The environment; raises InvalidRequest, which names the variable and not its value."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        faults = (
+            f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
+            for fault in error.errors(include_input=False, include_url=False)
+        )
+        raise InvalidRequest(f"a setting is wrong: {'; '.join(faults)}") from None
+
+
+def find_database_url(settings: Settings) -> str:
+    """DATABASE_URL, else that of the `up` in the data folder; raises SettingMissing."""
+    running = settings.data_dir / DATABASE_URL_FILE
+    if settings.database_url is None and running.is_file():
+        return running.read_text().strip()
+    return settings.require_database_url()
+
+
+def open_vault(settings: Settings) -> Vault:
+    """By DASHGATE_SECRET_KEY, else by the one in the data folder; raises SettingMissing."""
+    kept = settings.data_dir / SECRET_KEY_FILE
+    if settings.secret_key is None and kept.is_file():
+        settings = settings.model_copy(update={"secret_key": SecretStr(kept.read_text())})
+    return Vault(settings.require_secrets())
+
+
+def in_transaction(work: Callable[[AsyncSession], Awaitable[T]]) -> T:
+    """Do the work in one transaction on the gateway's database; raises GatewayError."""
+    return asyncio.run(_in_transaction(find_database_url(load_settings()), work))
+
+
+@contextmanager
+def explaining_database_trouble(url: str) -> Iterator[None]:
+    """Turn what an unreachable database or a missing schema raises into Unavailable."""
+    place = _describe_place(url)
+    try:
+        yield
+    except (DBAPIError, asyncpg.PostgresError, *CONNECTION_TROUBLE) as error:
+        explanation = _explain(error, place)
+        if explanation is None:
+            raise
+        raise Unavailable(explanation) from error
+
+
+def who_acts() -> str:
+    """`cli:alice`: the account on this machine that runs the command, for the audit log."""
+    try:
+        return f"cli:{getpass.getuser()}"
+    except (KeyError, OSError):
+        return f"cli:{os.getuid()}"
+
+
+async def _in_transaction(url: str, work: Callable[[AsyncSession], Awaitable[T]]) -> T:
+    with explaining_database_trouble(url):
+        engine = make_engine(url, pool_size=1)
+        try:
+            async with make_sessions(engine).begin() as session:
+                return await work(session)
+        finally:
+            await engine.dispose()
+
+
+def _describe_place(url: str) -> str:
+    try:
+        parts = make_url(url)
+    except ArgumentError:
+        raise InvalidRequest(
+            "DATABASE_URL is no URL: write it as postgresql://user:password@host:5432/name"
+        ) from None
+    return f"{parts.host or 'the local socket'}:{parts.port or 5432}/{parts.database or ''}"
+
+
+def _explain(error: BaseException, place: str) -> str | None:
+    origin = error.orig if isinstance(error, DBAPIError) else error
+    state: str = getattr(origin, "sqlstate", None) or ""
+    if state in _SCHEMA_STATES:
+        return (
+            f"the database at {place} has no schema of Dashgate, or an older one: run "
+            "`dashgate migrate`"
+        )
+    if isinstance(origin, CONNECTION_TROUBLE) or state[:2] in _REFUSAL_CLASSES:
+        said = str(origin) or type(origin).__name__
+        return f"Postgres at {place} is not to be had: {said}. Is DATABASE_URL right?"
+    return None

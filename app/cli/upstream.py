@@ -1,0 +1,106 @@
+"""Which upstream a machine works with: the accounts it has, or the emulator in their place."""
+
+import secrets
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.accounts.rules import NewAccount
+from app.accounts.store import (
+    create_account,
+    drain_account,
+    list_accounts,
+    remove_account,
+    resume_account,
+)
+from app.accounts.tables import Account
+from app.kit.clock import utc_now
+from app.kit.crypto import Vault
+from app.kit.database import make_engine, make_sessions
+from app.kit.errors import Conflict
+from app.kit.ports import find_free_port, is_port_free
+from app.settings import Settings
+from app.teams.rules import KeySettings, Role
+from app.teams.store import create_key
+from app.teams.tables import Key
+
+EMULATOR = "emulator"
+HOST = "127.0.0.1"
+EMULATOR_URL = "http://127.0.0.1:{port}/api/v1"
+ACTOR = "up"
+
+
+async def choose_upstream(settings: Settings, url: str, vault: Vault) -> str | None:
+    """The emulator's base URL when it stands in for DashScope; None with an account of your own.
+
+    The stand-in is one of the accounts. It leaves as soon as a real one is there: jobs must
+    never be shared out between the two.
+    """
+    engine = make_engine(url, pool_size=1)
+    try:
+        async with make_sessions(engine).begin() as session:
+            accounts = [account for account, _ in await list_accounts(session)]
+            real = [a for a in accounts if a.name != EMULATOR and a.state != "removed"]
+            stand_in = next((a for a in accounts if a.name == EMULATOR), None)
+            if real or settings.dashscope_api_key is not None:
+                if stand_in is not None:
+                    await _dismiss(session, stand_in)
+                return None
+            if stand_in is None:
+                stand_in = await _add(session, vault, settings.emulator_port)
+            elif stand_in.state == "draining":
+                await resume_account(session, stand_in, actor=ACTOR)
+            _move_to_free_port(stand_in)
+            return stand_in.base_url
+    finally:
+        await engine.dispose()
+
+
+async def make_first_operator_key(settings: Settings, url: str, vault: Vault) -> SecretStr | None:
+    """An operator's key when there is none yet and the environment names none."""
+    if settings.admin_key is not None:
+        return None
+    engine = make_engine(url, pool_size=1)
+    try:
+        async with make_sessions(engine).begin() as session:
+            if await session.scalar(select(Key.id).where(Key.role.is_not(None)).limit(1)):
+                return None
+            _, text = await create_key(
+                session,
+                vault,
+                KeySettings(name="first"),
+                owner=Role.ADMIN,
+                actor=ACTOR,
+                now=utc_now(),
+            )
+            return SecretStr(text)
+    finally:
+        await engine.dispose()
+
+
+async def _add(session: AsyncSession, vault: Vault, port: int) -> Account:
+    new = NewAccount(
+        name=EMULATOR,
+        region="cn-beijing",
+        base_url=EMULATOR_URL.format(port=port),
+        api_key=SecretStr(f"sk-emulator-{secrets.token_hex(16)}"),
+    )
+    return await create_account(session, vault, new, actor=ACTOR)
+
+
+def _move_to_free_port(account: Account) -> None:
+    """The stand-in forgets its tasks with its process anyway: another port costs nothing."""
+    port = urlsplit(account.base_url).port
+    if port is None or not is_port_free(HOST, port):
+        account.base_url = EMULATOR_URL.format(port=find_free_port(HOST))
+
+
+async def _dismiss(session: AsyncSession, account: Account) -> None:
+    if account.state == "removed":
+        return
+    try:
+        await remove_account(session, account, actor=ACTOR)
+    except Conflict:
+        await drain_account(session, account, actor=ACTOR)
