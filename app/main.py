@@ -8,12 +8,13 @@ from fastapi import FastAPI
 from app import __version__
 from app.api import jobs, pictures, plain
 from app.api.documents import Problem
-from app.api.errors import add_error_handlers
+from app.api.errors import add_error_handlers, answer_bug
 from app.dashscope_api.door import MOUNT_PATH, make_door
 from app.kit.logs import configure_logs
 from app.settings import Settings
 from app.web.bodies import BodyBudget
 from app.web.request_ids import RequestIds
+from app.web.stopping import noticing_stop
 from app.wiring import open_doors, open_resources, require_schema
 
 DESCRIPTION = (
@@ -35,11 +36,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         )
         async with open_resources(chosen) as base:
             await require_schema(base.pool)
-            async with open_doors(base) as doors:
-                for door in (application, dashscope_door):
-                    door.state.doors = doors
-                    door.state.bodies = bodies
-                yield
+            with noticing_stop() as stopping:
+                async with open_doors(base, stopping) as doors:
+                    for door in (application, dashscope_door):
+                        door.state.doors = doors
+                        door.state.bodies = bodies
+                    yield
 
     application = FastAPI(
         title="Dashgate",
@@ -49,8 +51,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
     )
-    application.add_middleware(RequestIds)
+    application.add_middleware(RequestIds, answer_bug=answer_bug)
     application.include_router(jobs.router)
     application.include_router(pictures.router)
     application.include_router(plain.router)

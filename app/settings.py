@@ -1,12 +1,15 @@
 """Every environment variable, typed, read once; `.env.example` names each one."""
 
+import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 DEFAULT_UPSTREAM_URL = "https://dashscope.aliyuncs.com/api/v1"
+
+_ADDRESS = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
 
 
 class SettingMissing(ValueError):
@@ -21,7 +24,11 @@ class Settings(BaseSettings):
     """The environment as values; secrets stay wrapped until the place that uses them."""
 
     model_config = SettingsConfigDict(
-        env_prefix="DASHGATE_", env_file=".env", extra="ignore", populate_by_name=True
+        env_prefix="DASHGATE_",
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        populate_by_name=True,
     )
 
     database_url: SecretStr | None = Field(None, validation_alias=_standard("DATABASE_URL"))
@@ -41,12 +48,12 @@ class Settings(BaseSettings):
     pg_bin: Path | None = None
 
     host: str = "127.0.0.1"
-    port: int = 8080
-    emulator_port: int = 8090
-    url: str = "http://127.0.0.1:8080"
+    port: int = Field(8080, ge=1, le=65535)
+    emulator_port: int = Field(8090, ge=1, le=65535)
+    url: str | None = None
     key: SecretStr | None = None
-    log_level: str = "info"
-    log_format: str = "json"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "text"] = "json"
 
     database_pool_size: int = Field(8, ge=2, le=100)
     max_body_bytes: int = Field(48 * 1024 * 1024, ge=1024)
@@ -59,6 +66,13 @@ class Settings(BaseSettings):
     link_ttl_seconds: int = Field(24 * 3600, ge=60)
     file_ttl_seconds: int = Field(48 * 3600, ge=60)
     job_ttl_seconds: int = Field(7 * 24 * 3600, ge=60)
+
+    @field_validator("public_url")
+    @classmethod
+    def _check_address(cls, value: str | None) -> str | None:
+        if value is not None and not _ADDRESS.fullmatch(value):
+            raise ValueError("must be like https://host or https://host:port/path")
+        return value
 
     @field_validator("result_hosts", mode="before")
     @classmethod

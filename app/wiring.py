@@ -51,6 +51,8 @@ class Doors:
     keys: KeyRing
     accept: AcceptDesk
     presence: Presence
+    stopping: asyncio.Event
+    """Set when the process is asked to stop: whoever holds an answer back gives it now."""
 
 
 @asynccontextmanager
@@ -77,7 +79,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
 
 
 @asynccontextmanager
-async def open_doors(base: Resources) -> AsyncIterator[Doors]:
+async def open_doors(base: Resources, stopping: asyncio.Event) -> AsyncIterator[Doors]:
     """The intake and what runs beside the requests of an API process."""
     intake = Intake(base.pool)
     presence = Presence(base.database_url)
@@ -99,6 +101,7 @@ async def open_doors(base: Resources) -> AsyncIterator[Doors]:
                 job_ttl_seconds=base.settings.job_ttl_seconds,
             ),
             presence=presence,
+            stopping=stopping,
         )
     finally:
         await intake.close()

@@ -26,6 +26,8 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 EXPIRY_SECONDS = 2.0
 TIDY_SECONDS = 300.0
+DRAIN_SHARE = 0.5
+"""Share of the grace after SIGTERM in which pictures in hand may still be kept."""
 
 
 async def run_worker(settings: Settings) -> None:
@@ -66,7 +68,6 @@ async def work(base: Resources, stop: asyncio.Event) -> None:
                 stop=stop,
             ),
             _keep(base, keeper, stop),
-            keeper.renew(stop),
         )
         log.info("worker.stopped")
 
@@ -91,9 +92,12 @@ async def _lead(base: Resources, conductor: Conductor, ending: asyncio.Event) ->
 
 
 async def _keep(base: Resources, keeper: Keeper, stop: asyncio.Event) -> None:
+    renewal = asyncio.create_task(keeper.renew())
     with base.listener.subscribed(PICTURES_WAITING) as nudge:
         await run_loop(keeper.step, name="keep", stop=stop, nudge=nudge)
-    await keeper.drain()
+    await keeper.drain(seconds=base.settings.stop_grace_seconds * DRAIN_SHARE)
+    renewal.cancel()
+    await asyncio.gather(renewal, return_exceptions=True)
 
 
 def _result_hosts(settings: Settings) -> ResultHosts:

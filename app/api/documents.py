@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from app.api.dry_run import DryRunView
 from app.jobs.requests.models import DEFAULT_MODEL
 from app.jobs.view import JobView
 
@@ -39,20 +40,35 @@ def _problem(description: str) -> dict[str, Any]:
     }
 
 
-JOB_ANSWERS: dict[int | str, dict[str, Any]] = {
-    200: {"model": JobView, "description": "The job has ended, or is read as it stands"},
-    400: _problem("The body is not JSON"),
+_REFUSALS: dict[int | str, dict[str, Any]] = {
+    400: _problem("The request cannot be read; `code` says why"),
     401: _problem("No key, or none of ours"),
     403: _problem("The key may not do that"),
-    404: _problem("No such job among yours"),
-    413: _problem("The body is too large"),
     422: _problem("Fields are wrong; `errors` names each"),
-    503: _problem("Not accepted; send it again"),
+    503: _problem("The gateway is in trouble; send it again"),
+}
+
+JOB_ANSWERS: dict[int | str, dict[str, Any]] = {
+    **_REFUSALS,
+    200: {"description": "The job as it stands"},
+    304: {"description": "It is still as `If-None-Match` says"},
+    404: _problem("No such job among yours"),
+}
+
+LIST_ANSWERS: dict[int | str, dict[str, Any]] = {**_REFUSALS, 200: {"description": "A page"}}
+
+CREATE_ANSWERS: dict[int | str, dict[str, Any]] = {
+    **_REFUSALS,
+    200: {"model": JobView | DryRunView, "description": "The job has ended; or a dry run"},
+    202: {"description": "The job is accepted"},
+    408: _problem("The body was not sent to its end"),
+    413: _problem("The body is too large"),
 }
 
 PICTURE_ANSWERS: dict[int | str, dict[str, Any]] = {
+    **_REFUSALS,
     200: {"content": {"image/png": {}}, "description": "The picture, byte for byte"},
-    401: JOB_ANSWERS[401],
+    304: {"description": "You have it already"},
     403: _problem("The key may not do that, or the link has expired or was altered"),
     404: _problem("No such picture among yours"),
 }

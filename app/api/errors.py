@@ -22,16 +22,18 @@ from app.kit.errors import (
     NotPermitted,
     Unavailable,
 )
-from app.web.bodies import BodyTooLarge
+from app.web.bodies import BodyCutShort, BodyTooLarge
 from app.web.request_ids import request_id_of
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 PROBLEM_TYPE = "application/problem+json"
+SHOWN_CHARACTERS = 64
 
 _STATUSES: tuple[tuple[type[GatewayError], int, str], ...] = (
     (KeyReused, 422, "Idempotency key used before"),
-    (InvalidRequest, 422, "Invalid request"),
+    (BodyCutShort, 408, "Request body cut short"),
+    (InvalidRequest, 400, "Malformed request"),
     (NotAuthenticated, 401, "Not authenticated"),
     (NotPermitted, 403, "Not permitted"),
     (NotFound, 404, "Not found"),
@@ -42,12 +44,6 @@ _STATUSES: tuple[tuple[type[GatewayError], int, str], ...] = (
 )
 
 
-class MalformedBody(InvalidRequest):
-    """A body that is no JSON at all."""
-
-    code = "malformed_body"
-
-
 def add_error_handlers(application: FastAPI) -> None:
     """Whatever goes wrong outside the other doors is told as a problem."""
     application.add_exception_handler(GatewayError, _answer_gateway_error)
@@ -55,27 +51,18 @@ def add_error_handlers(application: FastAPI) -> None:
     application.add_exception_handler(HTTPException, _answer_http_exception)
     for trouble in CONNECTION_TROUBLE:
         application.add_exception_handler(trouble, _answer_database_trouble)
-    application.add_exception_handler(Exception, _answer_bug)
 
 
 async def _answer_gateway_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, GatewayError)
+    if isinstance(error, InvalidRequest) and error.problems:
+        errors = [_to_field_error(problem) for problem in error.problems]
+        return _answer_fields(request, error.message, errors)
     status, title = next(
         ((status, title) for kind, status, title in _STATUSES if isinstance(error, kind)),
         (500, "Internal error"),
     )
-    if isinstance(error, MalformedBody):
-        status = 400
     response = make_problem(request, status, title=title, detail=error.message, code=error.code)
-    if isinstance(error, InvalidRequest) and error.problems:
-        return make_problem(
-            request,
-            status,
-            title=title,
-            detail=error.message,
-            code=error.code,
-            errors=[_to_field_error(problem) for problem in error.problems],
-        )
     if isinstance(error, LimitExceeded):
         response.headers["Retry-After"] = str(error.retry_after_seconds)
     if isinstance(error, Unavailable):
@@ -94,7 +81,19 @@ def make_problem(request: Request, status: int, **members: Any) -> JSONResponse:
         "request_id": request_id_of(request),
         **members,
     }
-    return JSONResponse(problem, status, media_type=PROBLEM_TYPE)
+    headers = {"Cache-Control": "no-store"}
+    return JSONResponse(problem, status, media_type=PROBLEM_TYPE, headers=headers)
+
+
+def _answer_fields(request: Request, detail: str, errors: list[dict[str, Any]]) -> JSONResponse:
+    return make_problem(
+        request,
+        422,
+        title="Invalid request",
+        detail=detail,
+        code="invalid_fields",
+        errors=errors,
+    )
 
 
 def _to_field_error(problem: FieldProblem) -> dict[str, Any]:
@@ -107,20 +106,21 @@ def _to_field_error(problem: FieldProblem) -> dict[str, Any]:
 
 
 async def _answer_bad_parameters(request: Request, error: Exception) -> JSONResponse:
+    """Faults of the path, the query and the headers, as the framework found them."""
     assert isinstance(error, RequestValidationError)
     errors = [
-        {"loc": list(item["loc"]), "code": item["type"], "msg": item["msg"]}
+        {
+            "loc": list(item["loc"]),
+            "code": item["type"],
+            "msg": item["msg"],
+            "ctx": {"actual": str(item["input"])[:SHOWN_CHARACTERS]},
+        }
         for item in error.errors()
     ]
-    detail = "; ".join(f"{item['loc'][-1]}: {item['msg']}" for item in errors)
-    return make_problem(
-        request,
-        422,
-        title="Invalid request",
-        detail=detail,
-        code="invalid_fields",
-        errors=errors,
+    detail = "; ".join(
+        f"{item['loc'][-1]} is {item['ctx']['actual']!r}: {item['msg']}" for item in errors
     )
+    return _answer_fields(request, detail, errors)
 
 
 async def _answer_http_exception(request: Request, error: Exception) -> JSONResponse:
@@ -147,7 +147,8 @@ async def _answer_database_trouble(request: Request, error: Exception) -> JSONRe
     return response
 
 
-async def _answer_bug(request: Request, error: Exception) -> JSONResponse:
+async def answer_bug(request: Request, error: Exception) -> JSONResponse:
+    """For what none of the handlers knows; only the log tells more."""
     log.exception("request.failed", path=request.url.path, exc_info=error)
     return make_problem(
         request,

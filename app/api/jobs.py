@@ -9,21 +9,25 @@ import orjson
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from app.api.documents import CREATE_BODY, JOB_ANSWERS, JobList
-from app.api.errors import MalformedBody
+from app.api.documents import CREATE_ANSWERS, CREATE_BODY, JOB_ANSWERS, LIST_ANSWERS, JobList
+from app.api.dry_run import dry_run_edit
 from app.api.listing import ListQuery, to_filter
 from app.api.waiting import read_wait_seconds, wait_for_end
 from app.jobs.accept import Asker, accept_job
-from app.jobs.acceptance import Idempotency
+from app.jobs.acceptance import Acceptance, Idempotency
 from app.jobs.lifecycle import JobStatus
 from app.jobs.links import Links
 from app.jobs.requests.edit import EditRequest, fingerprint
 from app.jobs.requests.parse_native import parse_native
 from app.jobs.store import JobRecord, count_waiting_before, list_jobs
 from app.jobs.view import JobView, to_job_view, to_public
+from app.kit.errors import InvalidRequest
 from app.kit.paging import make_cursor
-from app.web.context import Bodies, DoorsHere, LinksHere, Reader, Writer
+from app.teams.authenticate import Caller
+from app.web.context import DoorsHere, LinksHere, Reader, Writer, get_bodies
+from app.web.etags import has_current, make_etag
 from app.web.idempotency import read_idempotency_key
+from app.web.parameters import refuse_unknown_parameters
 from app.wiring import Doors
 
 DOOR = "native"
@@ -35,34 +39,32 @@ Prefer = Annotated[
     str | None,
     Header(description="`wait=30` holds the answer until the job has ended, 60 s at most."),
 ]
+DryRun = Annotated[bool, Query(description="Check and price the request without accepting a job.")]
 
 
 @router.post(
     "",
     status_code=202,
     response_model=JobView,
-    responses=JOB_ANSWERS,
+    responses=CREATE_ANSWERS,
     openapi_extra=CREATE_BODY,
     summary="Accept an edit",
 )
 async def create_job(
     request: Request,
     doors: DoorsHere,
-    bodies: Bodies,
     links: LinksHere,
     caller: Writer,
     *,
     prefer: Prefer = None,
+    dry_run: DryRun = False,
 ) -> Response:
     """Accepted means durable: the job survives any crash once this has answered."""
+    refuse_unknown_parameters(request, {"dry_run"})
+    if dry_run:
+        return await _answer_dry_run(request, doors, caller)
     wait_seconds = read_wait_seconds(prefer)
-    key = read_idempotency_key(request)
-    assert caller.team_id is not None
-    asker = Asker(caller.team_id, caller.key_id, DOOR)
-    async with bodies.read(request) as body:
-        asked = await asyncio.to_thread(_parse, body)
-        idempotency = None if key is None else Idempotency(f"key:{key}", fingerprint(asked))
-        acceptance = await accept_job(doors.accept, asker, asked, idempotency=idempotency)
+    acceptance = await _accept(request, doors, caller)
     job = await wait_for_end(
         doors, acceptance.job_id, team_id=caller.team_id, seconds=wait_seconds
     )
@@ -87,12 +89,13 @@ async def read_job(
     wait_seconds = read_wait_seconds(prefer)
     job = await wait_for_end(doors, job_id, team_id=caller.team_id, seconds=wait_seconds)
     response = await _answer_job(doors, job, links, status_code=200)
-    if if_none_match is not None and response.headers["ETag"] in if_none_match:
-        return Response(status_code=304, headers={"ETag": response.headers["ETag"]})
+    if has_current(if_none_match, response.headers["ETag"]):
+        kept = {name: response.headers[name] for name in ("ETag", "Cache-Control")}
+        return Response(status_code=304, headers=kept)
     return _with_preference(response, wait_seconds)
 
 
-@router.get("", response_model=JobList, summary="List the team's jobs")
+@router.get("", response_model=JobList, responses=LIST_ANSWERS, summary="List the team's jobs")
 async def list_team_jobs(
     request: Request,
     doors: DoorsHere,
@@ -114,21 +117,46 @@ async def list_team_jobs(
             "has_more": has_more,
             "next_cursor": cursor,
             "limit": query.limit,
-        }
+        },
+        headers={"Cache-Control": "no-store"},
     )
     if cursor is not None:
         following = request.url.include_query_params(cursor=cursor)
-        response.headers["Link"] = f'<{following}>; rel="next"'
+        response.headers["Link"] = (
+            f'<{links.base_url}{following.path}?{following.query}>; rel="next"'
+        )
     return response
+
+
+async def _accept(request: Request, doors: Doors, caller: Caller) -> Acceptance:
+    """On its own, so that the images have left memory before anybody waits for the job."""
+    assert caller.team_id is not None
+    key = read_idempotency_key(request)
+    asker = Asker(caller.team_id, caller.key_id, DOOR)
+    async with get_bodies(request).read(request) as body:
+        asked = await asyncio.to_thread(_parse, body)
+        idempotency = None if key is None else Idempotency(f"key:{key}", fingerprint(asked))
+        return await accept_job(doors.accept, asker, asked, idempotency=idempotency)
+
+
+async def _answer_dry_run(request: Request, doors: Doors, caller: Caller) -> JSONResponse:
+    assert caller.team_id is not None
+    async with get_bodies(request).read(request) as body:
+        asked = await asyncio.to_thread(_parse, body)
+        view = await dry_run_edit(
+            doors.base.pool, asked, team_id=caller.team_id, clock=doors.base.clock
+        )
+    return JSONResponse(view.model_dump(mode="json"), headers={"Cache-Control": "no-store"})
 
 
 def _parse(body: bytes) -> EditRequest:
     try:
         return parse_native(orjson.loads(body))
     except orjson.JSONDecodeError as error:
-        raise MalformedBody(
+        raise InvalidRequest(
             f"the body is not JSON: {error.msg} at character {error.pos}; send an object with "
-            "`prompt` and `images`"
+            "`prompt` and `images`",
+            code="malformed_body",
         ) from None
 
 
@@ -140,7 +168,7 @@ async def _answer_job(
         position = await count_waiting_before(doors.base.pool, job.id)
     view = to_job_view(job, links, now=doors.base.clock(), position=position)
     response = JSONResponse(to_public(view), 200 if job.status.is_final else status_code)
-    response.headers["ETag"] = f'"{sha256(response.body).hexdigest()[:32]}"'
+    response.headers["ETag"] = make_etag(sha256(response.body).hexdigest()[:32])
     response.headers["Cache-Control"] = "no-store"
     if not job.status.is_final:
         response.headers["Retry-After"] = RETRY_AFTER_SECONDS

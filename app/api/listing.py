@@ -1,39 +1,56 @@
 """Which jobs a list asks for: typed query parameters, and the store's filter from them."""
 
+from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import Request
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, Field
 
 from app.jobs.lifecycle import JobStatus
 from app.jobs.store import JobFilter
 from app.kit.crypto import Vault
 from app.kit.errors import FieldProblem, InvalidRequest
 from app.kit.paging import parse_cursor
+from app.web.parameters import refuse_unknown_parameters
 
 LIMIT_DEFAULT = 20
 LIMIT_HIGHEST = 100
 _METADATA_PREFIX = "metadata."
 
 
+def _to_utc(value: datetime) -> datetime:
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("must be within the years 1 to 9999 in UTC") from None
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_to_utc)]
+
+
 class ListQuery(BaseModel):
-    limit: Annotated[int, Field(ge=1, le=LIMIT_HIGHEST)] = LIMIT_DEFAULT
+    limit: Annotated[
+        int,
+        Field(ge=1, description=f"jobs a page; above {LIMIT_HIGHEST} it is {LIMIT_HIGHEST}"),
+        AfterValidator(lambda limit: min(limit, LIMIT_HIGHEST)),
+    ] = LIMIT_DEFAULT
     cursor: Annotated[str | None, Field(description="`next_cursor` of the page before")] = None
     status: JobStatus | None = None
-    created_after: AwareDatetime | None = None
-    created_before: AwareDatetime | None = None
+    created_after: Moment | None = None
+    created_before: Moment | None = None
     key: Annotated[str | None, Field(description="name of the key that sent the job")] = None
 
 
 def to_filter(query: ListQuery, request: Request, team_id: UUID | None, vault: Vault) -> JobFilter:
-    """The store's filter; raises InvalidRequest for a cursor or text that cannot be."""
+    """The store's filter; raises InvalidRequest for what cannot be meant."""
+    refuse_unknown_parameters(request, ListQuery.model_fields, prefix=_METADATA_PREFIX)
     metadata = {
         name.removeprefix(_METADATA_PREFIX): value
         for name, value in request.query_params.items()
         if name.startswith(_METADATA_PREFIX)
     }
-    _refuse_nul({"key": query.key or "", **metadata})
+    _refuse_nul(request)
     before = None if query.cursor is None else UUID(parse_cursor(vault, query.cursor))
     return JobFilter(
         team_id=team_id,
@@ -46,8 +63,13 @@ def to_filter(query: ListQuery, request: Request, team_id: UUID | None, vault: V
     )
 
 
-def _refuse_nul(values: dict[str, str]) -> None:
-    for name, value in values.items():
-        if "\0" in name + value:
-            problem = FieldProblem((name.replace("\0", ""),), "bad_character", "holds a NUL")
-            raise InvalidRequest.from_problems((problem,))
+def _refuse_nul(request: Request) -> None:
+    problems = [
+        FieldProblem(
+            ("query", name.replace("\0", "")), "unstorable", "contains a NUL character; remove it"
+        )
+        for name, value in request.query_params.items()
+        if "\0" in name + value
+    ]
+    if problems:
+        raise InvalidRequest.from_problems(tuple(problems))

@@ -12,6 +12,7 @@ from app.jobs.links import is_signed, parse_picture_index, picture_name
 from app.jobs.store import PictureRecord, find_picture
 from app.kit.errors import NotFound, NotPermitted
 from app.web.context import DoorsHere, authenticate_reader
+from app.web.etags import has_current, make_etag
 from app.wiring import Doors
 
 SIGNED_AGE_SECONDS = 3_600
@@ -19,6 +20,7 @@ SIGNED_AGE_SECONDS = 3_600
 router = APIRouter(prefix="/v1/jobs", tags=["pictures"])
 
 
+@router.head("/{job_id}/pictures/{name}", include_in_schema=False)
 @router.get(
     "/{job_id}/pictures/{name}",
     response_class=Response,
@@ -68,15 +70,17 @@ async def _answer(
     assert picture.store_key is not None
     assert picture.content_type is not None
     headers = {
-        "ETag": f'"{picture.sha256}"',
+        "ETag": make_etag(str(picture.sha256)),
         "Cache-Control": f"private, max-age={SIGNED_AGE_SECONDS}, immutable",
         "Content-Disposition": (
             f'inline; filename="{picture_name(job_id, picture.index, picture.content_type)}"'
         ),
         "X-Content-Type-Options": "nosniff",
     }
-    if headers["ETag"] in request.headers.get("if-none-match", ""):
+    if has_current(request.headers.get("if-none-match"), headers["ETag"]):
         return Response(status_code=304, headers=headers)
-    chunks: AsyncIterator[bytes] = await doors.base.store.stream(picture.store_key)
     headers["Content-Length"] = str(picture.byte_count)
+    if request.method == "HEAD":
+        return Response(media_type=picture.content_type, headers=headers)
+    chunks: AsyncIterator[bytes] = await doors.base.store.stream(picture.store_key)
     return StreamingResponse(chunks, media_type=picture.content_type, headers=headers)

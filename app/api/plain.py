@@ -1,16 +1,20 @@
 """Health, readiness and the offline documentation page."""
 
+import asyncio
 from importlib.resources import files
 
-from fastapi import APIRouter, FastAPI, Request
+from asyncpg import PostgresError
+from fastapi import APIRouter, FastAPI
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 
-from app.kit.database import CONNECTION_TROUBLE
+from app.kit.database import CONNECTION_TROUBLE, Pool
 from app.web.context import DoorsHere
 from app.wiring import SchemaNotReady, require_schema
 
 DOCS_ASSETS = "/docs/assets"
+READY_SECONDS = 3.0
+"""A database that takes longer to answer is as good as none."""
 CONTENT_POLICY = (
     "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "
     "frame-ancestors 'none'; base-uri 'none'"
@@ -39,29 +43,43 @@ _START = """SwaggerUIBundle({
   deepLinking: true,
   docExpansion: "list",
   persistAuthorization: false,
+  validatorUrl: null,
 });
 """
 
 router = APIRouter(include_in_schema=False)
 
 
+@router.head("/healthz")
 @router.get("/healthz")
 async def tell_health() -> JSONResponse:
     """The process answers."""
     return JSONResponse({"status": "ok"})
 
 
+@router.head("/readyz")
 @router.get("/readyz")
-async def tell_readiness(request: Request, doors: DoorsHere) -> JSONResponse:
+async def tell_readiness(doors: DoorsHere) -> JSONResponse:
     """The database answers and has the schema that this code needs."""
     try:
-        await require_schema(doors.base.pool)
-    except CONNECTION_TROUBLE as error:
-        reason = f"the database cannot be reached ({type(error).__name__})"
+        await _check_schema(doors.base.pool)
+    except (*CONNECTION_TROUBLE, PostgresError) as error:
+        reason = f"the database cannot be used ({type(error).__name__})"
         return JSONResponse({"status": "unavailable", "reason": reason}, 503)
     except SchemaNotReady as error:
         return JSONResponse({"status": "unavailable", "reason": str(error)}, 503)
     return JSONResponse({"status": "ok"})
+
+
+async def _check_schema(pool: Pool) -> None:
+    """Raises TimeoutError without waiting for a hung connection to be given up."""
+    check = asyncio.create_task(require_schema(pool))
+    done, _ = await asyncio.wait((check,), timeout=READY_SECONDS)
+    if not done:
+        check.add_done_callback(lambda late: late.cancelled() or late.exception())
+        check.cancel()
+        raise TimeoutError
+    await check
 
 
 @router.get("/docs")

@@ -24,7 +24,7 @@ def read_wait_seconds(prefer: str | None) -> float:
 async def wait_for_end(
     doors: Doors, job_id: UUID, *, team_id: UUID | None, seconds: float
 ) -> JobRecord:
-    """The job when it has ended or the time is over; raises NotFound."""
+    """The job when it has ended, the time is over, or the process stops; raises NotFound."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
     with doors.base.listener.subscribed(JOB_CHANGED, str(job_id)) as changed:
@@ -32,6 +32,6 @@ async def wait_for_end(
             changed.clear()
             job = await get_job(doors.base.pool, job_id, team_id=team_id)
             left = deadline - loop.time()
-            if job.status.is_final or left <= 0:
+            if job.status.is_final or left <= 0 or doors.stopping.is_set():
                 return job
-            await wait_for_any(changed, seconds=min(left, SWEEP_SECONDS))
+            await wait_for_any(changed, doors.stopping, seconds=min(left, SWEEP_SECONDS))

@@ -2,18 +2,18 @@
 
 import typer
 
-from app.cli.accounts import accounts
-from app.cli.demo import demo
 from app.cli.edit import edit
-from app.cli.jobs import jobs
-from app.cli.keys import keys
+from app.cli.local.demo import demo
+from app.cli.local.up import up
+from app.cli.operators.accounts import accounts
+from app.cli.operators.jobs import jobs
+from app.cli.operators.keys import keys
+from app.cli.operators.prices import prices
+from app.cli.operators.reports import report
+from app.cli.operators.teams import teams
 from app.cli.output import fail
-from app.cli.prices import prices
 from app.cli.processes import emulator, migrate_database, serve, work
-from app.cli.reports import report
-from app.cli.teams import teams
 from app.cli.testing import run_tests
-from app.cli.up import up
 from app.embedded import EmbeddedPostgresError
 from app.kit.crypto import SecretTooShort
 from app.kit.errors import GatewayError

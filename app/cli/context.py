@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 DATABASE_URL_FILE = Path("run/database_url")
 SECRET_KEY_FILE = Path("secret_key")
+GATEWAY_URL_FILE = Path("run/url")
 
 _SCHEMA_STATES = ("42P01", "42703", "3F000")
 """No such table, column or schema (PostgreSQL, appendix A)."""
@@ -49,6 +50,16 @@ def find_database_url(settings: Settings) -> str:
     if settings.database_url is None and running.is_file():
         return running.read_text().strip()
     return settings.require_database_url()
+
+
+def find_gateway_url(settings: Settings) -> str:
+    """DASHGATE_URL, else that of the `up` in the data folder, else where `serve` would listen."""
+    running = settings.data_dir / GATEWAY_URL_FILE
+    if settings.url is not None:
+        return settings.url.rstrip("/")
+    if running.is_file():
+        return running.read_text().strip()
+    return f"http://{settings.host}:{settings.port}"
 
 
 def open_vault(settings: Settings) -> Vault:

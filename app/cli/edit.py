@@ -9,7 +9,7 @@ from pydantic import SecretStr
 from rich.console import Console
 
 from app.cli.client import Refused, calling, fetch, follow, save, submit
-from app.cli.context import load_settings
+from app.cli.context import find_gateway_url, load_settings
 from app.cli.output import AsJson, print_json, say
 from app.kit.errors import InvalidRequest
 from app.media.data_uri import to_data_uri
@@ -42,7 +42,7 @@ def edit(
         "seed": seed,
         "negative_prompt": negative_prompt,
     }
-    with calling(url or settings.url, _find_key(settings, key)) as client:
+    with calling(url or find_gateway_url(settings), _find_key(settings, key)) as client:
         job = _watch(client, submit(client, body))
         saved = [
             save(out, *fetch(client, picture["url"]))

@@ -128,6 +128,8 @@ class DashScope:
     ) -> CreateOutcome:
         """Send one create, never twice; says what is known of its outcome."""
         body = orjson.dumps(make_create_body(model, dict(input_fields), dict(parameters)))
+        # Below the whole, so that an upstream out of reach is known to have been sent nothing.
+        connect_seconds = min(CONNECT_TIMEOUT_SECONDS, timeout_seconds / 2)
         request = self.creates.build_request(
             "POST",
             self.base_url + IMAGE_TO_IMAGE_PATH,
@@ -138,7 +140,7 @@ class DashScope:
                 ASYNC_HEADER: "enable",
                 OSS_RESOLVE_HEADER: "enable",
             },
-            timeout=httpx.Timeout(timeout_seconds, connect=CONNECT_TIMEOUT_SECONDS),
+            timeout=httpx.Timeout(timeout_seconds, connect=connect_seconds),
         )
         try:
             async with asyncio.timeout(timeout_seconds):
@@ -170,13 +172,10 @@ class DashScope:
 
     async def cancel_task(self, task_id: str) -> bool:
         """Ask for a cancel; False when the task is no longer pending. Raises UpstreamTrouble."""
-        try:
-            async with asyncio.timeout(QUERY_TIMEOUT_SECONDS):
-                response = await self.queries.post(
-                    f"{self.base_url}/tasks/{task_id}/cancel", headers=self._headers()
-                )
-        except QUERY_TROUBLE as error:
-            raise UpstreamTrouble(f"cancel: {type(error).__name__}") from error
+        request = self.queries.build_request(
+            "POST", f"{self.base_url}/tasks/{task_id}/cancel", headers=self._headers()
+        )
+        response, _ = await self._ask(request, "cancel", timeout_seconds=QUERY_TIMEOUT_SECONDS)
         if response.status_code not in (200, 400):
             raise UpstreamTrouble(f"cancel: HTTP {response.status_code}")
         return response.status_code == 200
@@ -197,16 +196,10 @@ class DashScope:
             "x-oss-forbid-overwrite": policy.x_oss_forbid_overwrite,
             "success_action_status": "200",
         }
-        try:
-            async with asyncio.timeout(UPLOAD_TIMEOUT_SECONDS):
-                response = await self.queries.post(
-                    policy.upload_host,
-                    data=form,
-                    files={"file": (name, content)},
-                    timeout=UPLOAD_TIMEOUT_SECONDS,
-                )
-        except QUERY_TROUBLE as error:
-            raise UpstreamTrouble(f"upload: {type(error).__name__}") from error
+        request = self.queries.build_request(
+            "POST", policy.upload_host, data=form, files={"file": (name, content)}
+        )
+        response, _ = await self._ask(request, "upload", timeout_seconds=UPLOAD_TIMEOUT_SECONDS)
         if response.status_code != 200:
             raise UpstreamTrouble(f"upload: HTTP {response.status_code}")
         return f"oss://{key}"
@@ -223,20 +216,29 @@ class DashScope:
             self.base_url + path,
             params=dict(params),
             headers=self._headers(),
-            timeout=httpx.Timeout(QUERY_TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS),
         )
-        try:
-            async with asyncio.timeout(QUERY_TIMEOUT_SECONDS):
-                response = await self.queries.send(request, stream=True)
-                content = await _read_capped(response)
-        except (*QUERY_TROUBLE, AnswerTooLarge) as error:
-            raise UpstreamTrouble(f"GET {path}: {type(error).__name__}") from error
+        response, content = await self._ask(
+            request, f"GET {path}", timeout_seconds=QUERY_TIMEOUT_SECONDS
+        )
         if response.status_code != 200:
             raise UpstreamTrouble(_describe_error(path, response.status_code, content))
         try:
             return shape.model_validate_json(content)
         except ValidationError as error:
             raise UpstreamTrouble(f"GET {path}: an answer of another shape") from error
+
+    async def _ask(
+        self, request: httpx.Request, name: str, *, timeout_seconds: float
+    ) -> tuple[httpx.Response, bytes]:
+        """An answer and its content, read to the limit; raises UpstreamTrouble."""
+        phases = httpx.Timeout(timeout_seconds, connect=CONNECT_TIMEOUT_SECONDS)
+        request.extensions = {**request.extensions, "timeout": phases.as_dict()}
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                response = await self.queries.send(request, stream=True)
+                return response, await _read_capped(response)
+        except (*QUERY_TROUBLE, AnswerTooLarge) as error:
+            raise UpstreamTrouble(f"{name}: {type(error).__name__}") from error
 
 
 class AnswerTooLarge(Exception):
@@ -252,7 +254,8 @@ async def _read_capped(response: httpx.Response) -> bytes:
                 raise AnswerTooLarge
     finally:
         await response.aclose()
-    return bytes(content)
+    # Postgres keeps no NUL, and none belongs into a code, a message or a URL.
+    return bytes(content).replace(b"\\u0000", b"\\ufffd")
 
 
 def _read_create(response: httpx.Response, content: bytes) -> CreateOutcome:

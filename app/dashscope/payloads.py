@@ -82,8 +82,19 @@ def _from_millis(value: object) -> object:
     return value
 
 
+def _from_status_word(value: object) -> object:
+    is_odd = isinstance(value, str) and value not in set(TaskStatus)
+    return TaskStatus.RUNNING if is_odd else value
+
+
+def _none_is_empty(value: object) -> object:
+    return () if value is None else value
+
+
 WireTime = Annotated[datetime, BeforeValidator(_from_wire_time)]
 MillisTime = Annotated[datetime, BeforeValidator(_from_millis)]
+StatusWord = Annotated[TaskStatus, BeforeValidator(_from_status_word)]
+"""A word that nobody knows means, as for the SDKs, that the task goes on."""
 
 
 class WireShape(BaseModel):
@@ -115,12 +126,12 @@ class ResultItem(WireShape):
 
 
 class TaskOutput(WireShape):
-    task_id: str
-    task_status: TaskStatus
+    task_id: str = Field(min_length=1)
+    task_status: StatusWord
     submit_time: WireTime | None = None
     scheduled_time: WireTime | None = None
     end_time: WireTime | None = None
-    results: tuple[ResultItem, ...] = ()
+    results: Annotated[tuple[ResultItem, ...], BeforeValidator(_none_is_empty)] = ()
     task_metrics: TaskMetrics | None = None
     code: str | None = None
     message: str | None = None
@@ -141,8 +152,8 @@ class TaskAnswer(WireShape):
 class ListedTask(WireShape):
     """One row of the list call: metadata only, times as epoch milliseconds."""
 
-    task_id: str
-    status: TaskStatus
+    task_id: str = Field(min_length=1)
+    status: StatusWord
     request_id: str = ""
     api_key_id: str | None = None
     model_name: str | None = None

@@ -52,15 +52,7 @@ def to_unknown(task_id: str, request_id: str) -> dict[str, Any]:
 
 def to_task(job: JobRecord, links: Links, *, now: datetime, request_id: str) -> dict[str, Any]:
     """The answer to a query of any state."""
-    output: dict[str, Any] = {
-        "task_id": str(job.id),
-        "task_status": SHOWN_AS[job.status],
-        "submit_time": to_wire_time(job.created_at),
-    }
-    if job.submitted_at is not None:
-        output["scheduled_time"] = to_wire_time(job.submitted_at)
-    if job.finished_at is not None:
-        output["end_time"] = to_wire_time(job.finished_at)
+    output = to_summary(job)
     answer: dict[str, Any] = {"request_id": request_id, "output": output}
     if job.status is JobStatus.SUCCEEDED:
         output["results"] = [
@@ -72,6 +64,20 @@ def to_task(job: JobRecord, links: Links, *, now: datetime, request_id: str) -> 
         output["message"] = job.error_message or ""
     output["task_metrics"] = _to_metrics(job)
     return answer
+
+
+def to_summary(job: JobRecord) -> dict[str, Any]:
+    """Id, status and times in words: the head of a query's output."""
+    summary: dict[str, Any] = {
+        "task_id": str(job.id),
+        "task_status": SHOWN_AS[job.status],
+        "submit_time": to_wire_time(job.created_at),
+    }
+    if job.submitted_at is not None:
+        summary["scheduled_time"] = to_wire_time(job.submitted_at)
+    if job.finished_at is not None:
+        summary["end_time"] = to_wire_time(job.finished_at)
+    return summary
 
 
 def to_listed(job: JobRecord) -> dict[str, Any]:

@@ -9,7 +9,7 @@ MOUNT_PATH = "/api/v1"
 
 
 def make_door() -> FastAPI:
-    """Its state is set by whoever mounts it."""
+    """Whoever mounts it sets `doors` and `bodies` of its state."""
     door = FastAPI(openapi_url=None, redirect_slashes=False)
     door.include_router(create.router)
     door.include_router(tasks.router)

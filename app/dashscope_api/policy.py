@@ -41,14 +41,14 @@ def make_policy(vault: Vault, *, team_id: UUID, request_id: str, now: datetime) 
         "team": str(team_id),
     }
     policy = base64.b64encode(orjson.dumps(terms)).decode()
-    return {"policy": policy, "signature": vault.sign(policy), "upload_dir": folder}
+    return {"policy": policy, "signature": vault.sign(f"policy/{policy}"), "upload_dir": folder}
 
 
 def check_policy(
     vault: Vault, *, policy: str, signature: str, key: str, now: datetime
 ) -> Permission:
     """What the form may do; raises PolicyRefused."""
-    if not vault.verifies(policy, signature):
+    if not vault.verifies(f"policy/{policy}", signature):
         raise PolicyRefused("The request signature does not match.")
     try:
         terms = orjson.loads(base64.b64decode(policy, validate=True))

@@ -1,9 +1,6 @@
 """Query, list and cancel tasks: answered from our rows, never from the upstream."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
-from typing import TypeVar
 from uuid import UUID
 
 from fastapi import APIRouter, Request
@@ -13,27 +10,24 @@ from app.dashscope_api.answers import (
     SHOWN_AS,
     WireResponse,
     to_listed,
+    to_summary,
     to_task,
     to_unknown,
 )
 from app.dashscope_api.errors import WireError
 from app.jobs.cancel import cancel_queued_job
 from app.jobs.store import JobFilter, count_jobs, find_job, list_jobs
-from app.kit.database import CONNECTION_TROUBLE
 from app.kit.errors import FieldProblem, InvalidRequest
 from app.web.context import DoorsHere, LinksHere, Reader, Writer
+from app.web.patience import patiently
 from app.web.request_ids import request_id_of
 
-PATIENCE_SECONDS = 8.0
-PATIENCE_STEP_SECONDS = 0.25
 LIST_WINDOW = timedelta(hours=24)
 PAGE_SIZE_DEFAULT = 10
 PAGE_SIZE_LIMIT = 100
 PAGE_LIMIT = 10_000
 NO_ID = UUID(int=0)
 CANNOT_CANCEL = "Failed to cancel the task, please confirm if the task is in PENDING status."
-
-Answer = TypeVar("Answer")
 
 router = APIRouter()
 
@@ -48,7 +42,7 @@ async def query_task(
     job_id = _parse_id(task_id)
     if job_id is None:
         return WireResponse(to_unknown(task_id, request_id))
-    job = await _patiently(lambda: find_job(doors.base.pool, job_id, team_id=caller.team_id))
+    job = await patiently(lambda: find_job(doors.base.pool, job_id, team_id=caller.team_id))
     if job is None:
         return WireResponse(to_unknown(task_id, request_id))
     return WireResponse(to_task(job, links, now=doors.base.clock(), request_id=request_id))
@@ -65,15 +59,14 @@ async def list_tasks(request: Request, doors: DoorsHere, caller: Reader) -> Wire
     )
     wanted = _read_filter(request, caller.team_id, doors.base.clock())
     pool = doors.base.pool
-    total = await _patiently(lambda: count_jobs(pool, wanted))
-    jobs = await _patiently(lambda: list_jobs(pool, wanted, limit=size, offset=(page - 1) * size))
-    listed = [to_listed(job) for job in jobs]
+    total = await patiently(lambda: count_jobs(pool, wanted))
+    jobs = await patiently(lambda: list_jobs(pool, wanted, limit=size, offset=(page - 1) * size))
     return WireResponse(
         {
             "total": total,
-            "data": listed,
-            # The SDK's newer client reads this name; the others ignore it.
-            "tasks": listed,
+            "data": [to_listed(job) for job in jobs],
+            # The SDK's newer client reads this name, with times as text; the others ignore it.
+            "tasks": [to_summary(job) for job in jobs],
             "total_page": -(-total // size),
             "page_no": page,
             "request_id": request_id_of(request),
@@ -94,22 +87,6 @@ async def cancel_task(
     ):
         raise WireError(400, "UnsupportedOperation", CANNOT_CANCEL)
     return WireResponse({"request_id": request_id_of(request)})
-
-
-async def _patiently(ask: Callable[[], Awaitable[Answer]]) -> Answer:
-    """Ride out a short outage of the database.
-
-    A client that polls gives a running task up at a 500 and hammers at a 503; a late answer
-    costs it nothing.
-    """
-    deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
-    while True:
-        try:
-            return await ask()
-        except CONNECTION_TROUBLE:
-            if asyncio.get_running_loop().time() > deadline:
-                raise
-            await asyncio.sleep(PATIENCE_STEP_SECONDS)
 
 
 def _parse_id(task_id: str) -> UUID | None:

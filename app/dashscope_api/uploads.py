@@ -21,7 +21,8 @@ from app.jobs.requests.models import DEFAULT_MODEL, MODELS
 from app.kit.errors import GatewayError
 from app.media.files import FileOrigin, UploadExists, find_upload, insert_file, keep_content
 from app.media.inspect import UnreadableImage, inspect_image
-from app.web.context import DoorsHere, LinksHere, Writer
+from app.web.bodies import with_body
+from app.web.context import Bodies, DoorsHere, LinksHere, Writer
 from app.web.request_ids import request_id_of
 from app.wiring import Doors
 
@@ -69,7 +70,7 @@ async def get_policy(
 
 
 @router.post(UPLOAD_PATH)
-async def post_form(request: Request, doors: DoorsHere) -> Response:
+async def post_form(request: Request, doors: DoorsHere, bodies: Bodies) -> Response:
     """Take one file. No Authorization comes with it: the signed policy is the credential."""
     longest = DEFAULT_MODEL.image_bytes + FORM_OVERHEAD_BYTES
     announced = request.headers.get("content-length", "")
@@ -79,7 +80,10 @@ async def post_form(request: Request, doors: DoorsHere) -> Response:
             f"{DEFAULT_MODEL.image_bytes}"
         )
         return _refuse(request, 400, "EntityTooLarge", message)
-    async with request.form(max_files=1, max_fields=20, max_part_size=longest) as form:
+    async with (
+        bodies.read(request) as body,
+        with_body(request, body).form(max_files=1, max_fields=20, max_part_size=longest) as form,
+    ):
         try:
             permission = check_policy(
                 doors.base.vault,

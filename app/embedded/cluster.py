@@ -46,7 +46,7 @@ class Cluster:
     binaries: Binaries
 
     @property
-    def data(self) -> Path:
+    def pgdata(self) -> Path:
         return self.folder / "data"
 
     @property
@@ -66,7 +66,7 @@ class Cluster:
 
     def make_once(self, *, fsync: bool) -> None:
         """Create the database unless it is there; an interrupted try leaves nothing behind."""
-        if self.data.exists():
+        if self.pgdata.exists():
             self._refuse_other_version()
             return
         draft = self.folder / "data.draft"
@@ -79,7 +79,7 @@ class Cluster:
             draft.mkdir(mode=0o700)
             self.account.own(draft)
             self._initialise(draft, fsync=fsync)
-            draft.rename(self.data)
+            draft.rename(self.pgdata)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
 
@@ -90,7 +90,7 @@ class Cluster:
         settings = SETTINGS | {"hba_file": str(access), "port": str(port)}
         settings |= {} if fsync else UNSAFE_SETTINGS
         lines = [f"{name} = {_quoted(value)}" for name, value in settings.items()]
-        text = "\n".join([f"include {_quoted(str(self.data / 'postgresql.conf'))}", *lines, ""])
+        text = "\n".join([f"include {_quoted(str(self.pgdata / 'postgresql.conf'))}", *lines, ""])
         self._write(self.settings_file, text, mode=0o644)
 
     def trim_log(self) -> int:
@@ -127,10 +127,10 @@ class Cluster:
             raise explain("creating the database", self.folder, outcome.stdout)
 
     def _refuse_other_version(self) -> None:
-        found = (self.data / "PG_VERSION").read_text().strip()
+        found = (self.pgdata / "PG_VERSION").read_text().strip()
         if found != str(self.binaries.major):
             raise EmbeddedPostgresError(
-                f"{self.data} was made by Postgres {found} and the server found is "
+                f"{self.pgdata} was made by Postgres {found} and the server found is "
                 f"{self.binaries.version}: point DASHGATE_PG_BIN at the programs of {found}, or "
                 "move that folder away to begin with an empty database"
             )

@@ -137,7 +137,7 @@ class EmbeddedPostgres:
         guard = (sys.executable, "-I", "-S", GUARD, cluster.folder / "users.lock", guard_lock)
         identity = (str(cluster.account.uid), str(cluster.account.gid))
         settings = f"config_file={cluster.settings_file}"
-        server = (cluster.binaries.postgres, "-D", cluster.data, "-c", settings)
+        server = (cluster.binaries.postgres, "-D", cluster.pgdata, "-c", settings)
         self._guard_pid = os.posix_spawn(
             sys.executable,
             (*guard, *identity, *server),

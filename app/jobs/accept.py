@@ -1,7 +1,8 @@
 """Acceptance of one request: its inputs into the store, then the job through the intake."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, assert_never
 from uuid import UUID
 
@@ -67,10 +68,8 @@ async def accept_job(
     Raises InvalidRequest for an input that is not there, and what `Intake.accept` raises.
     """
     ttl_seconds = min(request.expires_in_seconds or desk.job_ttl_seconds, desk.job_ttl_seconds)
-    images = [
-        await _keep_input(desk, asker, image, loc=(*images_loc, index), ttl_seconds=ttl_seconds)
-        for index, image in enumerate(request.images)
-    ]
+    keeper = _InputKeeper(desk, asker, needed_until=desk.clock() + timedelta(seconds=ttl_seconds))
+    images = await keeper.keep(request.images, images_loc)
     job_id = make_uuid7()
     row = {
         "id": str(job_id),
@@ -93,56 +92,64 @@ async def accept_job(
     return await desk.intake.accept(NewJob(job_id, asker.team_id, request.model, row, idempotency))
 
 
-async def _keep_input(
-    desk: AcceptDesk,
-    asker: Asker,
-    image: ImageInput,
-    *,
-    loc: tuple[str | int, ...],
-    ttl_seconds: int,
-) -> dict[str, Any]:
-    """The reference that the job keeps: a URL, or where the content lies in the store."""
-    match image:
-        case UrlImage(url):
-            return {"url": url}
-        case InlineImage(content, facts):
-            store_key = await keep_content(desk.store, content, facts)
-            expires_at = desk.clock() + timedelta(seconds=ttl_seconds) + INPUT_GRACE
-            origin = FileOrigin(asker.team_id, expires_at)
-            file = await insert_file(desk.pool, origin, facts, store_key=store_key)
-            return _to_reference(file)
-        case FileImage(file_id):
-            found = await find_file(desk.pool, asker.team_id, file_id)
-            return await _borrow(desk, found, loc, to_file_ref(file_id), ttl_seconds)
-        case OssImage(key):
-            found = await find_upload(desk.pool, asker.team_id, key)
-            return await _borrow(desk, found, loc, f"oss://{key}", ttl_seconds)
-    assert_never(image)
+class _InputKeeper:
+    """Brings the inputs of one job together; content is stored once all references hold."""
 
+    def __init__(self, desk: AcceptDesk, asker: Asker, *, needed_until: datetime) -> None:
+        self._desk = desk
+        self._team_id = asker.team_id
+        self._keep_until = needed_until + INPUT_GRACE
 
-async def _borrow(
-    desk: AcceptDesk,
-    file: StoredFile | None,
-    loc: tuple[str | int, ...],
-    name: str,
-    ttl_seconds: int,
-) -> dict[str, Any]:
-    """Keep a file for as long as the job may need it."""
-    if file is None:
-        raise InvalidRequest.from_problems(
-            (
-                FieldProblem(
-                    loc,
-                    "file_not_found",
-                    f"{name} is not a file of yours, or it has expired: upload it again",
-                ),
-            )
+    async def keep(
+        self, images: Sequence[ImageInput], loc: tuple[str, ...]
+    ) -> list[dict[str, Any]]:
+        """The references that the job keeps: URLs, or where content lies in the store."""
+        found = [
+            await self._find(image, (*loc, index))
+            for index, image in enumerate(images)
+            if isinstance(image, FileImage | OssImage)
+        ]
+        borrowed = iter([await self._borrow(file) for file in found])
+        return [
+            next(borrowed)
+            if isinstance(image, FileImage | OssImage)
+            else await self._bring_in(image)
+            for image in images
+        ]
+
+    async def _bring_in(self, image: UrlImage | InlineImage) -> dict[str, Any]:
+        match image:
+            case UrlImage(url):
+                return {"url": url}
+            case InlineImage(content, facts):
+                store_key = await keep_content(self._desk.store, content, facts)
+                origin = FileOrigin(self._team_id, self._keep_until)
+                return _to_reference(
+                    await insert_file(self._desk.pool, origin, facts, store_key=store_key)
+                )
+        assert_never(image)
+
+    async def _find(self, image: FileImage | OssImage, loc: tuple[str | int, ...]) -> StoredFile:
+        match image:
+            case FileImage(file_id):
+                name = to_file_ref(file_id)
+                file = await find_file(self._desk.pool, self._team_id, file_id)
+            case OssImage(key):
+                name = f"oss://{key}"
+                file = await find_upload(self._desk.pool, self._team_id, key)
+        if file is None:
+            message = f"{name} is not a file of yours, or it has expired: upload it again"
+            raise InvalidRequest.from_problems((FieldProblem(loc, "file_not_found", message),))
+        return file
+
+    async def _borrow(self, file: StoredFile) -> dict[str, Any]:
+        """Have a file kept for as long as the job may need it."""
+        await self._desk.pool.execute(
+            "update files set expires_at = greatest(expires_at, $2) where id = $1",
+            file.id,
+            self._keep_until,
         )
-    needed_until = desk.clock() + timedelta(seconds=ttl_seconds) + INPUT_GRACE
-    await desk.pool.execute(
-        "update files set expires_at = $2 where id = $1 and expires_at < $2", file.id, needed_until
-    )
-    return _to_reference(file)
+        return _to_reference(file)
 
 
 def _to_reference(file: StoredFile) -> dict[str, Any]:

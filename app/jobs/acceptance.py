@@ -56,6 +56,12 @@ class KeyReused(InvalidRequest):
     code = "idempotency_key_reuse"
 
 
+class StillAnswering(Unavailable):
+    """An equal create is being answered: only its end tells whether this one is meant."""
+
+    code = "still_answering"
+
+
 async def accept_batch(connection: Connection, jobs: Sequence[NewJob]) -> list[Outcome]:
     """Store the jobs of a batch, each once per idempotency key; the caller commits.
 
@@ -134,11 +140,11 @@ async def _read_earlier(
 
 
 def _compare(earlier: Record | None, idempotency: Idempotency) -> Outcome | None:
-    """None: the earlier request stands on its own, and this one makes a job of its own."""
+    """None: the earlier request has just been answered, and this one makes its own job."""
     if earlier is None:
         return None
     if earlier["owner_lives"]:
-        return None
+        return StillAnswering("an equal request is being answered: send this one again")
     if earlier["fingerprint"] != idempotency.fingerprint:
         return KeyReused(
             "the Idempotency-Key was used before with another request: use a new key for a new "

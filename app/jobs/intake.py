@@ -10,7 +10,7 @@ from uuid import UUID
 
 import structlog
 
-from app.jobs.acceptance import Acceptance, NewJob, accept_batch
+from app.jobs.acceptance import Acceptance, NewJob, StillAnswering, accept_batch
 from app.kit.database import CONNECTION_TROUBLE, Pool, transaction
 from app.kit.errors import Unavailable
 
@@ -18,8 +18,13 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 BATCH_LIMIT = 128
 WAITING_LIMIT = 4_096
+LOOK_AGAIN_TIMES = 20
+LOOK_AGAIN_SECONDS = 0.25
 WRITERS = 2
 """While one batch is being committed, the next one fills."""
+ANSWER_SECONDS = 20.0
+"""Longer than a process that hangs is taken for alive."""
+ANSWER_STEP_SECONDS = 0.02
 
 
 @dataclass(slots=True)
@@ -51,6 +56,16 @@ class Intake:
 
         Raises KeyReused, Unavailable, or what the price list says against it.
         """
+        deadline = asyncio.get_running_loop().time() + ANSWER_SECONDS
+        while True:
+            try:
+                return await self._accept(job)
+            except StillAnswering:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise
+                await asyncio.sleep(ANSWER_STEP_SECONDS)
+
+    async def _accept(self, job: NewJob) -> Acceptance:
         waiting = _Waiting(job, asyncio.get_running_loop().create_future())
         try:
             self._queue.put_nowait(waiting)
@@ -95,13 +110,7 @@ class Intake:
                 outcomes = await accept_batch(connection, [waiting.job for waiting in batch])
         except CONNECTION_TROUBLE as error:
             log.warning("intake.database_lost", jobs=len(batch), error=type(error).__name__)
-            trouble = Unavailable(
-                "the database cannot be reached: send the request again; with an "
-                "Idempotency-Key it cannot become two jobs",
-                code="database_unavailable",
-            )
-            for waiting in batch:
-                _settle(waiting, trouble)
+            await self._settle_after_trouble(batch)
         except Exception as error:
             if len(batch) == 1:
                 log.exception("intake.job_refused", job_id=str(batch[0].job.id))
@@ -112,6 +121,32 @@ class Intake:
         else:
             for waiting, outcome in zip(batch, outcomes, strict=True):
                 _settle(waiting, outcome)
+
+    async def _settle_after_trouble(self, batch: list[_Waiting]) -> None:
+        """The connection broke: the commit may have come through, and then the jobs are there."""
+        stored = await self._find_stored([waiting.job.id for waiting in batch])
+        for waiting in batch:
+            if waiting.job.id in stored:
+                _settle(waiting, Acceptance(waiting.job.id))
+            else:
+                _settle(waiting, _NOT_STORED)
+
+    async def _find_stored(self, job_ids: list[UUID]) -> set[UUID]:
+        for _ in range(LOOK_AGAIN_TIMES):
+            try:
+                rows = await self._pool.fetch("select id from jobs where id = any($1)", job_ids)
+            except CONNECTION_TROUBLE:
+                await asyncio.sleep(LOOK_AGAIN_SECONDS)
+            else:
+                return {row["id"] for row in rows}
+        return set()
+
+
+_NOT_STORED = Unavailable(
+    "the database cannot be reached: send the request again; with an Idempotency-Key it cannot "
+    "become two jobs",
+    code="database_unavailable",
+)
 
 
 def _without_shared_keys(batch: list[_Waiting]) -> list[list[_Waiting]]:

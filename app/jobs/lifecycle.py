@@ -89,12 +89,16 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Requeue:
-    """No task was made: the job waits its turn again, the account pauses that long."""
+    """No task was made: the job waits its turn again, after its own delay.
+
+    The account pauses for what holds up all its jobs, the job alone for what is its own.
+    """
 
     outcome: str
     code: str
     message: str
-    pause_seconds: float
+    pause_seconds: float = 0.0
+    delay_seconds: float = 0.0
     http_status: int | None = None
     request_id: str | None = None
 
@@ -124,6 +128,8 @@ class Fail:
     http_status: int | None = None
     request_id: str | None = None
     task: TaskFacts | None = None
+    outcome: str = "refused"
+    """Of the attempt, when it has made no task."""
 
 
 @dataclass(frozen=True, slots=True)

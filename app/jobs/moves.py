@@ -62,9 +62,11 @@ async def requeue_run(connection: Connection, fence: Fence, decision: Requeue) -
         connection,
         fence,
         JobStatus.QUEUED,
-        "account_id = null, lane_id = null, slot = null, due_at = now(), lease_token = null,"
+        "account_id = null, lane_id = null, slot = null,"
+        " due_at = now() + make_interval(secs => $5), lease_token = null,"
         " lease_expires_at = null, attention_code = null, attention_since = null,"
         " attention_detail = null",
+        decision.delay_seconds,
     )
     await settle_attempt(connection, fence, decision.outcome, decision)
     if decision.pause_seconds > 0:
@@ -89,6 +91,7 @@ async def requeue_run(connection: Connection, fence: Fence, decision: Requeue) -
             "code": decision.code,
             "message": decision.message,
             "pause_seconds": decision.pause_seconds,
+            "delay_seconds": decision.delay_seconds,
         },
     )
 
@@ -114,8 +117,14 @@ async def doubt_run(connection: Connection, fence: Fence, decision: Doubt) -> No
 
 
 async def collect_run(connection: Connection, fence: Fence, decision: Collect) -> None:
-    run = await _move(connection, fence, JobStatus.FINALIZING, "slot = null, due_at = now()")
-    ended_at = decision.task.ended_at or run["moved_at"]
+    run = await _move(
+        connection,
+        fence,
+        JobStatus.FINALIZING,
+        "slot = null, due_at = now(), expires_at = coalesce($5::timestamptz, now()) + $6",
+        decision.task.ended_at,
+        UPSTREAM_MEMORY,
+    )
     await connection.executemany(
         """
         insert into pictures (job_id, index, status, source_url, source_expires_at,
@@ -128,7 +137,7 @@ async def collect_run(connection: Connection, fence: Fence, decision: Collect) -
                 fence.job_id,
                 picture.index,
                 picture.url,
-                ended_at + UPSTREAM_MEMORY,
+                run["expires_at"],
                 picture.actual_prompt,
                 picture.error_code,
                 picture.error_message,
@@ -178,7 +187,7 @@ async def _move(
         update job_runs set status = $4, {changes}
         from (select account_id as old_account_id from job_runs where job_id = $1) as was
         where job_id = $1 and attempt = $2 and status = any($3)
-        returning model, old_account_id, now() as moved_at
+        returning model, old_account_id, expires_at
         """,
         fence.job_id,
         fence.attempt,
@@ -205,11 +214,13 @@ async def _touch(connection: Connection, fence: Fence, changes: str) -> None:
 async def settle_attempt(
     connection: Connection, fence: Fence, outcome: str, decision: Requeue | Fail
 ) -> None:
-    await connection.execute(
+    """Note that an attempt made no task; raises StaleRun when it is known to have made one."""
+    settled = await connection.fetchval(
         """
         update attempts set outcome = $3, settled_at = now(), http_status = $4,
             upstream_request_id = $5, error_code = $6, error_message = $7
-        where job_id = $1 and number = $2
+        where job_id = $1 and number = $2 and upstream_task_id is null
+        returning true
         """,
         fence.job_id,
         fence.attempt,
@@ -219,6 +230,8 @@ async def settle_attempt(
         decision.code,
         decision.message,
     )
+    if settled is None:
+        raise StaleRun
 
 
 async def write_task(connection: Connection, fence: Fence, task: TaskFacts) -> None:

@@ -83,7 +83,7 @@ async def end(
 
 async def _fail(connection: Connection, fence: Fence, decision: Fail) -> None:
     if decision.task is None:
-        await settle_attempt(connection, fence, "refused", decision)
+        await settle_attempt(connection, fence, decision.outcome, decision)
     else:
         await write_task(connection, fence, decision.task)
     await end(connection, fence, JobStatus.FAILED, error=(decision.code, decision.message))

@@ -11,6 +11,8 @@ from app.jobs.lifecycle import JobStatus
 from app.kit.database import Pool, Record
 from app.kit.errors import NotFound
 
+POSITION_LIMIT = 10_000
+
 
 @dataclass(frozen=True, slots=True)
 class PictureRecord:
@@ -141,16 +143,24 @@ async def count_jobs(pool: Pool, wanted: JobFilter) -> int:
 
 
 async def count_waiting_before(pool: Pool, job_id: UUID) -> int | None:
-    """How many queued jobs stand before that one; None when it does not wait."""
+    """How many queued jobs stand before that one, counted to POSITION_LIMIT.
+
+    None when it does not wait.
+    """
     position: int | None = await pool.fetchval(
         """
-        select count(others.job_id) from job_runs as mine
-        left join job_runs as others on others.status = 'queued' and others.model = mine.model
-            and (others.priority, mine.job_id) > (mine.priority, others.job_id)
-        where mine.job_id = $1 and mine.status = 'queued'
-        group by mine.job_id
+        select (
+            select count(*) from (
+                select from job_runs as others
+                where others.status = 'queued' and others.model = mine.model
+                    and (others.priority, mine.job_id) > (mine.priority, others.job_id)
+                limit $2
+            ) as before
+        )
+        from job_runs as mine where mine.job_id = $1 and mine.status = 'queued'
         """,
         job_id,
+        POSITION_LIMIT,
     )
     return position
 

@@ -121,6 +121,11 @@ class JobRun(Base):
             postgresql_where=text("status = 'queued'"),
         ),
         Index("ix_job_runs_due", "status", "due_at"),
+        Index(
+            "ix_job_runs_queued_expires_at",
+            "expires_at",
+            postgresql_where=text("status = 'queued'"),
+        ),
         {
             "postgresql_with": {
                 "fillfactor": 70,
@@ -139,6 +144,7 @@ class JobRun(Base):
     attempt: Mapped[int] = mapped_column(SmallInteger)
     due_at: Mapped[datetime]
     expires_at: Mapped[datetime]
+    """Of a queued job the end of its waiting, of a finalizing one that of its pictures' URLs."""
     account_id: Mapped[UUID | None] = mapped_column(ForeignKey("accounts.id"))
     lane_id: Mapped[UUID | None] = mapped_column(ForeignKey("lanes.id"))
     slot: Mapped[int | None] = mapped_column(SmallInteger)

@@ -6,7 +6,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, PlainSerializer
 
 from app.billing.money import format_amount
+from app.jobs.lifecycle import JobStatus
 from app.jobs.links import Links
+from app.jobs.requests.edit import Priority
 from app.jobs.store import JobRecord, PictureRecord
 from app.kit.times import to_rfc3339
 
@@ -50,7 +52,7 @@ class AttentionView(BaseModel):
     """A person must look at this job; it keeps its status meanwhile."""
 
     code: str
-    since: str
+    since: Time
     detail: str | None
 
 
@@ -59,7 +61,7 @@ class JobView(BaseModel):
 
     id: str
     object: Literal["job"] = "job"
-    status: str
+    status: JobStatus
     model: str
     prompt: str
     negative_prompt: str | None
@@ -68,7 +70,7 @@ class JobView(BaseModel):
     seed: int | None
     watermark: bool
     prompt_extend: bool
-    priority: str
+    priority: Priority
     created_at: Time
     expires_at: Time
     submitted_at: Time | None
@@ -98,7 +100,7 @@ def to_job_view(
         seed=job.seed,
         watermark=job.watermark,
         prompt_extend=job.prompt_extend,
-        priority=job.priority,
+        priority=Priority(job.priority),
         created_at=job.created_at,
         expires_at=job.expires_at,
         submitted_at=job.submitted_at,

@@ -22,6 +22,7 @@ Connection: TypeAlias = (
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 Record: TypeAlias = asyncpg.Record
 Sessions: TypeAlias = async_sessionmaker[AsyncSession]
+UniqueViolation: TypeAlias = asyncpg.UniqueViolationError
 
 CONNECTION_TROUBLE = (
     OSError,
@@ -31,10 +32,21 @@ CONNECTION_TROUBLE = (
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     asyncpg.TooManyConnectionsError,
+    asyncpg.IdleSessionTimeoutError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.QueryCanceledError,
+    # How asyncpg stumbles over a connection that was ended while it lay idle.
+    asyncpg.InternalClientError,
 )
 """What a lost, restarting or crowded Postgres raises: worth another try, never a bug of ours."""
 
+UNWRITABLE = (ValueError, asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
+"""What values raise that no table takes: another try would fail again."""
+
 STATEMENT_TIMEOUT_SECONDS = 30
+COMMAND_TIMEOUT_SECONDS = STATEMENT_TIMEOUT_SECONDS + 5
+"""For a network that swallows everything: the server's own limit does not reach us then."""
 IDLE_TRANSACTION_TIMEOUT_SECONDS = 60
 CONNECT_TIMEOUT_SECONDS = 10
 
@@ -83,6 +95,7 @@ async def open_pool(url: str, *, max_size: int) -> Pool:
         min_size=1,
         max_size=max_size,
         timeout=CONNECT_TIMEOUT_SECONDS,
+        command_timeout=COMMAND_TIMEOUT_SECONDS,
         init=prepare_connection,
         reset=_leave_as_is,
         server_settings=_server_settings(),
@@ -92,7 +105,10 @@ async def open_pool(url: str, *, max_size: int) -> Pool:
 async def connect(url: str) -> Connection:
     """One connection outside any pool: for LISTEN and for advisory locks."""
     connection = await asyncpg.connect(
-        to_asyncpg_dsn(url), timeout=CONNECT_TIMEOUT_SECONDS, server_settings=_server_settings()
+        to_asyncpg_dsn(url),
+        timeout=CONNECT_TIMEOUT_SECONDS,
+        command_timeout=COMMAND_TIMEOUT_SECONDS,
+        server_settings=_server_settings(),
     )
     await prepare_connection(connection)
     return connection

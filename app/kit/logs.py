@@ -1,9 +1,12 @@
 """Structured logs: dotted events in the past tense, JSON or for people, on standard error."""
 
 import logging
+import re
 import sys
 
 import structlog
+
+_QUOTED_ROW = re.compile(r"^DETAIL:.*(?:\n(?!\w+(\.\w+)*:|Traceback|\s).*)*", re.M)
 
 
 def configure_logs(*, level: str, as_json: bool) -> None:
@@ -14,6 +17,7 @@ def configure_logs(*, level: str, as_json: bool) -> None:
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
+        _leave_rows_out,
     ]
     renderer: structlog.types.Processor = (
         structlog.processors.JSONRenderer()
@@ -38,3 +42,12 @@ def configure_logs(*, level: str, as_json: bool) -> None:
     root.setLevel(level.upper())
     for chatty in ("httpx", "httpcore", "uvicorn.access", "alembic", "aiohttp"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def _leave_rows_out(
+    _: object, __: str, event: structlog.types.EventDict
+) -> structlog.types.EventDict:
+    """Postgres quotes the row that broke a rule, and rows hold prompts and signed URLs."""
+    if "exception" in event:
+        event["exception"] = _QUOTED_ROW.sub("", event["exception"])
+    return event

@@ -26,6 +26,7 @@ async def _stay(ending: asyncio.Event) -> None:
 
 PRESENT_NUMBERS = f"""
 select objid::bigint::int as number from pg_locks
+join pg_database on pg_database.oid = pg_locks.database and datname = current_database()
 where locktype = 'advisory' and classid::bigint = {PRESENCE_SPACE} and objsubid = 1 and granted
 """
 """A statement that lists the numbers of the processes that live."""

@@ -1,13 +1,17 @@
 """Files that clients brought: their rows, and their content in the store."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from secrets import token_hex
 from uuid import UUID
 
 from app.kit.database import Pool, Record
 from app.kit.ids import make_uuid7
 from app.media.inspect import ImageFacts
 from app.media.store import PictureStore, content_key
+
+DELETE_AFTER = timedelta(hours=1)
+"""Nothing that found a file still valid is at work on it any more by then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +42,11 @@ class UploadExists(Exception):
 
 
 async def keep_content(store: PictureStore, content: bytes, facts: ImageFacts) -> str:
-    """Put an input into the store under the hash of its content; returns its key."""
-    store_key = content_key("inputs", facts.sha256)
+    """Put an input into the store; returns its key: the hash of the content, and a word more.
+
+    No two files share content in the store, so that deleting one never takes another's.
+    """
+    store_key = f"{content_key('inputs', facts.sha256)}-{token_hex(4)}"
     await store.put(store_key, content)
     return store_key
 
@@ -94,20 +101,16 @@ async def find_upload(pool: Pool, team_id: UUID, upload_key: str) -> StoredFile 
 
 
 async def delete_expired_files(pool: Pool, store: PictureStore, *, limit: int) -> int:
-    """Forget files whose time is over; content goes with its last file. Returns how many."""
+    """Delete files that expired an hour ago, content first; returns how many."""
     rows = await pool.fetch(
-        """
-        delete from files where id = any(array(
-            select id from files where expires_at < now() order by expires_at limit $1
-        )) returning store_key
-        """,
+        "select id, store_key from files where expires_at < now() - $2::interval"
+        " order by expires_at limit $1",
         limit,
+        DELETE_AFTER,
     )
-    for store_key in {row["store_key"] for row in rows}:
-        if not await pool.fetchval(
-            "select exists (select from files where store_key = $1)", store_key
-        ):
-            await store.delete(store_key)
+    for row in rows:
+        await store.delete(row["store_key"])
+    await pool.execute("delete from files where id = any($1)", [row["id"] for row in rows])
     return len(rows)
 
 

@@ -1,9 +1,12 @@
 """From a credential to its owner: a checksum, then one indexed look-up, remembered briefly."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 from uuid import UUID
+
+import asyncpg
 
 from app.kit.clock import Clock
 from app.kit.crypto import MINIMUM_SECRET_LENGTH, Vault
@@ -30,10 +33,14 @@ where keys.digest = any($1::bytea[])
 _FIND_HOLDER = "select team_id from keys where digest = any($1::bytea[])"
 
 _KEEP_OPERATOR = """
-insert into keys (id, role, name, public_id, digest)
-values ($1, 'admin', $2, $3, $4)
-on conflict (team_id, name) where revoked_at is null do update
-set digest = excluded.digest, public_id = excluded.public_id
+with kept as (
+  insert into keys (id, role, name, public_id, digest) values ($1, 'admin', $2, $3, $4)
+  on conflict (team_id, name) where revoked_at is null do update
+  set digest = excluded.digest, public_id = excluded.public_id
+  returning id, name, public_id, role
+)
+insert into audit_entries (at, actor, action, subject_kind, subject_id, detail)
+select clock_timestamp(), 'environment', 'key.kept', 'key', id, to_jsonb(kept) - 'id' from kept
 """
 
 
@@ -156,7 +163,9 @@ async def ensure_operator_key(
     digests = vault.digests(text)
     holder = await pool.fetchrow(_FIND_HOLDER, digests)
     if holder is None:
-        await pool.execute(_KEEP_OPERATOR, make_uuid7(), name, make_public_id(), digests[0])
+        # Unique violation: a process that started at the same time stored this very text.
+        with suppress(asyncpg.UniqueViolationError):
+            await pool.execute(_KEEP_OPERATOR, make_uuid7(), name, make_public_id(), digests[0])
     elif holder["team_id"] is not None:
         raise InvalidRequest("the operator key is the key of a team: make one of its own")
 

@@ -4,12 +4,19 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Message
 
-from app.kit.errors import GatewayError
+from app.kit.errors import GatewayError, InvalidRequest, Unavailable
 
 WORKING_COPIES = 3
 """A body in base64 is held as bytes, as text and decoded, for a moment all at once."""
+SILENCE_LIMIT_SECONDS = 30.0
+SLOWEST_BYTES_PER_SECOND = 256 * 1024
+"""A slower client gives its memory back: a drip must not keep the others out."""
+ROOM_LIMIT_SECONDS = 30.0
+SMALL_BYTES = 256 * 1024
+"""Bodies up to that size, nearly all of them, never wait for large ones."""
 
 
 class BodyTooLarge(GatewayError):
@@ -23,40 +30,100 @@ class BodyTooLarge(GatewayError):
         )
 
 
-class BodyBudget:
-    """Admits bodies in the order they come while their memory fits; the others wait unread."""
+class BodyCutShort(InvalidRequest):
+    """The client fell silent or left within its body."""
 
-    def __init__(self, *, limit_bytes: int, budget_bytes: int) -> None:
+    code = "body_cut_short"
+
+
+class BodyBudget:
+    """Admits large bodies while their memory fits into the budget; the others wait unread.
+
+    A client that falls silent for `silence_seconds` within its body, or takes longer than that
+    and the slowest rate allow, gives its memory back.
+    """
+
+    def __init__(
+        self,
+        *,
+        limit_bytes: int,
+        budget_bytes: int,
+        silence_seconds: float = SILENCE_LIMIT_SECONDS,
+        small_bytes: int = SMALL_BYTES,
+    ) -> None:
         self._limit_bytes = limit_bytes
         self._free_bytes = max(budget_bytes, limit_bytes * WORKING_COPIES)
+        self._silence_seconds = silence_seconds
+        self._small_bytes = small_bytes
         self._room = asyncio.Condition()
 
     @asynccontextmanager
     async def read(self, request: Request) -> AsyncIterator[bytes]:
-        """The body, whose memory stays booked until the block ends. Raises BodyTooLarge."""
+        """The body, whose memory stays booked until the block ends.
+
+        Raises BodyTooLarge, BodyCutShort, or Unavailable when no memory became free.
+        """
         announced = _announced_bytes(request)
         if announced is not None and announced > self._limit_bytes:
             raise BodyTooLarge(self._limit_bytes, announced)
-        share = (self._limit_bytes if announced is None else announced) * WORKING_COPIES
-        async with self._room:
-            await self._room.wait_for(lambda: self._free_bytes >= share)
-            self._free_bytes -= share
+        expected = self._limit_bytes if announced is None else announced
+        async with self._booked(expected * WORKING_COPIES if expected > self._small_bytes else 0):
+            limit_seconds = self._silence_seconds + expected / SLOWEST_BYTES_PER_SECOND
+            try:
+                async with asyncio.timeout(limit_seconds):
+                    body = await self._receive(request)
+            except TimeoutError:
+                raise BodyCutShort(
+                    f"the request body was not complete after {limit_seconds:.0f} seconds: send "
+                    "it faster, or send images as URLs"
+                ) from None
+            yield body
+
+    @asynccontextmanager
+    async def _booked(self, share_bytes: int) -> AsyncIterator[None]:
         try:
-            yield await self._receive(request)
+            async with asyncio.timeout(ROOM_LIMIT_SECONDS), self._room:
+                await self._room.wait_for(lambda: self._free_bytes >= share_bytes)
+                self._free_bytes -= share_bytes
+        except TimeoutError:
+            raise Unavailable(
+                "too many large request bodies are being read: send this one again in a moment",
+                code="bodies_full",
+            ) from None
+        try:
+            yield
         finally:
             async with self._room:
-                self._free_bytes += share
+                self._free_bytes += share_bytes
                 self._room.notify_all()
 
     async def _receive(self, request: Request) -> bytes:
         body = bytearray()
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > self._limit_bytes:
-                raise BodyTooLarge(self._limit_bytes, None)
-        return bytes(body)
+        chunks = aiter(request.stream())
+        try:
+            while True:
+                async with asyncio.timeout(self._silence_seconds):
+                    body += await anext(chunks)
+                if len(body) > self._limit_bytes:
+                    raise BodyTooLarge(self._limit_bytes, None)
+        except StopAsyncIteration:
+            return bytes(body)
+        except (TimeoutError, ClientDisconnect):
+            raise BodyCutShort(
+                f"the request body ended after {len(body)} bytes, then nothing came for "
+                f"{self._silence_seconds:g} seconds: send the request again"
+            ) from None
 
 
 def _announced_bytes(request: Request) -> int | None:
     value = request.headers.get("content-length", "")
     return int(value) if value.isdecimal() else None
+
+
+def with_body(request: Request, body: bytes) -> Request:
+    """The request again, with a body that has been read."""
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return Request(request.scope, receive)

@@ -7,6 +7,7 @@ from fastapi import Depends, Request
 from app.jobs.links import Links
 from app.teams.authenticate import Caller, read_bearer
 from app.web.bodies import BodyBudget
+from app.web.patience import patiently
 from app.wiring import Doors
 
 READ_JOBS = "jobs:read"
@@ -29,7 +30,8 @@ async def authenticate(request: Request) -> Caller:
         request.headers.get("authorization"), request.headers.get("x-api-key")
     )
     client_ip = request.client.host if request.client else None
-    return await get_doors(request).keys.authenticate(credential, client_ip)
+    keys = get_doors(request).keys
+    return await patiently(lambda: keys.authenticate(credential, client_ip))
 
 
 async def authenticate_reader(request: Request) -> Caller:

@@ -1,6 +1,7 @@
 """A request id on every request: in the answer's header, in errors, in logs."""
 
 import time
+from collections.abc import Awaitable, Callable
 from uuid import uuid4
 
 import structlog
@@ -13,11 +14,19 @@ SERVER_ERROR = 500
 QUIET_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
-class RequestIds:
-    """ASGI middleware: gives each request an id and logs what changed or went wrong."""
+AnswerBug = Callable[[Request, Exception], Awaitable[ASGIApp]]
 
-    def __init__(self, app: ASGIApp) -> None:
+
+class RequestIds:
+    """ASGI middleware: gives each request an id, logs what changed or went wrong.
+
+    An error that nobody has answered is answered by `answer_bug`. It goes no further: the server
+    would close the connection under the client's next request.
+    """
+
+    def __init__(self, app: ASGIApp, *, answer_bug: AnswerBug) -> None:
         self._app = app
+        self._answer_bug = answer_bug
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -26,18 +35,38 @@ class RequestIds:
         request_id = str(uuid4())
         scope.setdefault("state", {})["request_id"] = request_id
         structlog.contextvars.bind_contextvars(request_id=request_id)
-        began_at = time.monotonic()
+        answer = _Answer(scope, send, request_id)
+        try:
+            await self._app(scope, receive, answer.send)
+        except Exception as error:
+            if answer.is_whole:
+                return
+            if answer.is_begun:
+                raise
+            response = await self._answer_bug(Request(scope), error)
+            await response(scope, receive, answer.send)
 
-        async def send_with_id(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [
-                    *message.get("headers", []),
-                    (b"x-request-id", request_id.encode()),
-                ]
-                _log_answer(scope, message["status"], began_at)
-            await send(message)
 
-        await self._app(scope, receive, send_with_id)
+class _Answer:
+    """What has been sent of one answer."""
+
+    def __init__(self, scope: Scope, send: Send, request_id: str) -> None:
+        self._scope = scope
+        self._send = send
+        self._request_id = request_id
+        self._began_at = time.monotonic()
+        self.is_begun = False
+        self.is_whole = False
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.is_begun = True
+            named = (b"x-request-id", self._request_id.encode())
+            message["headers"] = [*message.get("headers", []), named]
+            _log_answer(self._scope, message["status"], self._began_at)
+        elif not message.get("more_body", False):
+            self.is_whole = True
+        await self._send(message)
 
 
 def request_id_of(request: Request) -> str:

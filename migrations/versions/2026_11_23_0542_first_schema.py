@@ -483,6 +483,13 @@ def upgrade() -> None:
             "autovacuum_vacuum_threshold": 500,
         },
     )
+    op.create_index(
+        "ix_job_runs_queued_expires_at",
+        "job_runs",
+        ["expires_at"],
+        unique=False,
+        postgresql_where=sa.text("status = 'queued'"),
+    )
     op.create_index("ix_job_runs_due", "job_runs", ["status", "due_at"], unique=False)
     op.create_index(
         "ix_job_runs_queue",
@@ -602,6 +609,11 @@ def downgrade() -> None:
     )
     op.drop_index(
         "ix_job_runs_queue", table_name="job_runs", postgresql_where=sa.text("status = 'queued'")
+    )
+    op.drop_index(
+        "ix_job_runs_queued_expires_at",
+        table_name="job_runs",
+        postgresql_where=sa.text("status = 'queued'"),
     )
     op.drop_index("ix_job_runs_due", table_name="job_runs")
     op.drop_table("job_runs")

@@ -66,6 +66,15 @@ async def test_a_key_that_does_not_open_costs_only_its_lane(
     assert "sk-" not in str(logs)
 
 
+async def test_a_removed_lane_is_not_used(pool: Pool, sessions: Sessions, vault: Vault) -> None:
+    await make_account(sessions, vault)
+    await pool.execute("update lanes set removed_at = now()")
+
+    (account,) = await load_accounts(pool, vault)
+
+    assert account.lanes == ()
+
+
 async def test_keys_sealed_by_an_older_secret_open(pool: Pool, sessions: Sessions) -> None:
     older, newer = "o" * 40, "n" * 40
     await make_account(sessions, Vault((older,)), api_key="sk-0123456789abcdef")

@@ -12,6 +12,12 @@ from app.kit.crypto import Vault
 from app.kit.database import Pool, Sessions, transaction
 from tests.billing.books import AcceptedJob, accept_job, end_job, make_payer
 
+_IS_ONE_WAITING = """
+select exists (
+  select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'
+)
+"""
+
 
 async def _settle(pool: Pool, job: AcceptedJob, image_count: int) -> None:
     async with transaction(pool) as connection:
@@ -89,6 +95,19 @@ async def test_of_fifty_settlements_at_once_exactly_one_succeeds(
     assert outcomes.count(None) == 1
     assert sum(isinstance(outcome, CannotSettle) for outcome in outcomes) == 49
     assert (await _balances(pool, job))["reserved"] == 0
+
+
+async def test_a_settlement_waits_for_one_that_is_not_committed(
+    pool: Pool, job: AcceptedJob
+) -> None:
+    async with transaction(pool) as connection:
+        await settle(connection, **job.settlement(4))
+        second = asyncio.create_task(_settle(pool, job, 0))
+        while not second.done() and not await pool.fetchval(_IS_ONE_WAITING):
+            continue
+
+    with pytest.raises(CannotSettle, match="settled already"):
+        await second
 
 
 async def test_only_what_was_reserved_can_be_settled(pool: Pool, job: AcceptedJob) -> None:

@@ -219,6 +219,18 @@ async def test_processes_that_start_at_once_agree_on_one_operator_key(
 
     assert await pool.fetchval("select count(*) from keys where role = 'admin'") == 1
     assert (await ring.authenticate(OPERATOR_TEXT, None)).key_name == "bootstrap"
+    assert OPERATOR_TEXT not in str(await pool.fetch("select * from audit_entries"))
+
+
+async def test_a_kept_operator_key_is_in_the_audit_log(pool: Pool, vault: Vault) -> None:
+    for text in (OPERATOR_TEXT, OPERATOR_TEXT, OPERATOR_TEXT + "-2"):
+        await ensure_operator_key(pool, vault, text)
+
+    entries = await pool.fetch("select actor, action, detail from audit_entries")
+    assert [(entry["actor"], entry["action"]) for entry in entries] == [
+        ("environment", "key.kept")
+    ] * 2
+    assert {entry["detail"]["name"] for entry in entries} == {"bootstrap"}
 
 
 async def test_a_new_operator_text_replaces_the_old_one(
@@ -245,7 +257,7 @@ async def test_a_revoked_operator_key_stays_revoked_over_a_restart(
     assert await _code(ring, OPERATOR_TEXT) == "api_key_revoked"
 
 
-@pytest.mark.parametrize("text", ["too-short", make_key().text[:-1]])
+@pytest.mark.parametrize("text", ["too-short", make_key().text[:-1]], ids=["short", "damaged"])
 async def test_a_bad_operator_text_is_refused(pool: Pool, vault: Vault, text: str) -> None:
     with pytest.raises((InvalidRequest, NotAuthenticated)):
         await ensure_operator_key(pool, vault, text)

@@ -13,12 +13,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.billing.reports import ReportQuery, make_report
 from app.cli.client import Refused, calling, fetch, save
 from app.cli.context import load_settings
-from app.cli.dashscope_calls import create_task, query_task, upload_picture
-from app.cli.machine import Machine, MachineOptions, running_machine
+from app.cli.local.dashscope_calls import create_task, query_task, upload_picture
+from app.cli.local.machine import Machine, MachineOptions, running_machine
+from app.cli.local.sample import draw_sample
+from app.cli.local.supervisor import stop_at_signals
+from app.cli.local.up import introduce
 from app.cli.output import print_table, say
-from app.cli.sample import draw_sample
-from app.cli.supervisor import stop_at_signals
-from app.cli.up import introduce
 from app.kit.clock import utc_now
 from app.kit.database import make_engine, make_sessions
 from app.kit.errors import InvalidRequest, NotFound

@@ -16,17 +16,22 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from app.cli.bootstrap import bootstrap_account, bootstrap_owner, prepare_database
-from app.cli.context import DATABASE_URL_FILE, SECRET_KEY_FILE, explaining_database_trouble
+from app.cli.context import (
+    DATABASE_URL_FILE,
+    GATEWAY_URL_FILE,
+    SECRET_KEY_FILE,
+    explaining_database_trouble,
+)
+from app.cli.local.supervisor import Child, Supervisor
+from app.cli.local.upstream import choose_upstream, make_first_operator_key
 from app.cli.output import say
-from app.cli.supervisor import Child, Supervisor
-from app.cli.upstream import choose_upstream, make_first_operator_key
 from app.embedded import EmbeddedPostgres
 from app.kit.crypto import Vault
 from app.kit.database import open_pool
 from app.kit.errors import Conflict, Unavailable
 from app.settings import Settings
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 READY_SECONDS = 60.0
 READY_STEP_SECONDS = 0.05
 READY_CALL_SECONDS = 2.0
@@ -69,7 +74,6 @@ def running_machine(settings: Settings, options: MachineOptions) -> Iterator[Mac
             asyncio.run(prepare_database(database_url))
             emulator_url = asyncio.run(choose_upstream(settings, database_url, vault))
             asyncio.run(_bootstrap(settings, database_url, vault))
-            operator_key = asyncio.run(make_first_operator_key(settings, database_url, vault))
         url = f"http://{settings.host}:{options.port}"
         supervisor = Supervisor(
             _make_environment(settings, options, secret=secret, database_url=database_url),
@@ -81,6 +85,9 @@ def running_machine(settings: Settings, options: MachineOptions) -> Iterator[Mac
         for child in _make_children(options, folder, emulator_url):
             supervisor.add(child)
         _wait_until_ready(url, supervisor)
+        _leave_note(folder / GATEWAY_URL_FILE, url, stack)
+        # Last, because it is shown but once: a start that fails must not swallow it.
+        operator_key = asyncio.run(make_first_operator_key(settings, database_url, vault))
         yield Machine(
             url=url,
             database_url=database_url,
@@ -124,6 +131,12 @@ def _keep_secret(settings: Settings, folder: Path) -> str:
     return path.read_text().strip()
 
 
+def _leave_note(path: Path, text: str, stack: ExitStack) -> None:
+    """Tell the other commands of this machine, for as long as it is true."""
+    _write_private(path, text)
+    stack.callback(path.unlink, missing_ok=True)
+
+
 def _write_private(path: Path, text: str) -> None:
     with open(path, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
         file.write(text)
@@ -137,9 +150,7 @@ def _open_database(
     postgres = EmbeddedPostgres(folder / "postgres", pg_bin=settings.pg_bin)
     url = postgres.start()
     stack.callback(postgres.stop)
-    note = folder / DATABASE_URL_FILE
-    _write_private(note, url)
-    stack.callback(note.unlink, missing_ok=True)
+    _leave_note(folder / DATABASE_URL_FILE, url, stack)
     return postgres, url
 
 

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from app.cli.output import say
 
@@ -39,7 +40,7 @@ class Child:
             stdin=subprocess.DEVNULL,
             stdout=self.output,
             stderr=self.output,
-            preexec_fn=_die_with_parent,  # noqa: PLW1509
+            preexec_fn=partial(_die_with, os.getpid()),  # noqa: PLW1509
             start_new_session=True,
         )
         self.started_at = time.monotonic()
@@ -145,8 +146,8 @@ def stop_at_signals(supervisor: Supervisor) -> None:
         signal.signal(number, lambda *_: supervisor.stopping.set())
 
 
-def _die_with_parent() -> None:
+def _die_with(supervisor_pid: int) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() == 1:
+        if os.getppid() != supervisor_pid:
             os._exit(1)

@@ -5,9 +5,9 @@ from typing import Annotated
 import typer
 
 from app.cli.context import load_settings
-from app.cli.machine import Machine, MachineOptions, running_machine
+from app.cli.local.machine import Machine, MachineOptions, running_machine
+from app.cli.local.supervisor import stop_at_signals
 from app.cli.output import say
-from app.cli.supervisor import stop_at_signals
 from app.kit.errors import Conflict
 from app.kit.ports import is_port_free
 

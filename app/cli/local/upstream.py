@@ -45,8 +45,7 @@ async def choose_upstream(settings: Settings, url: str, vault: Vault) -> str | N
             real = [a for a in accounts if a.name != EMULATOR and a.state != "removed"]
             stand_in = next((a for a in accounts if a.name == EMULATOR), None)
             if real or settings.dashscope_api_key is not None:
-                if stand_in is not None:
-                    await _dismiss(session, stand_in)
+                await dismiss_stand_in(session)
                 return None
             if stand_in is None:
                 stand_in = await _add(session, vault, settings.emulator_port)
@@ -97,8 +96,12 @@ def _move_to_free_port(account: Account) -> None:
         account.base_url = EMULATOR_URL.format(port=find_free_port(HOST))
 
 
-async def _dismiss(session: AsyncSession, account: Account) -> None:
-    if account.state == "removed":
+async def dismiss_stand_in(session: AsyncSession) -> None:
+    """Take the emulator out, now that there is a real account; jobs on it come to their end."""
+    account = await session.scalar(
+        select(Account).where(Account.name == EMULATOR, Account.state == "active")
+    )
+    if account is None:
         return
     try:
         await remove_account(session, account, actor=ACTOR)

@@ -15,6 +15,7 @@ from app.accounts.rules import API_KEY_LENGTH_LIMIT, BASE_URLS, AccountLimits, N
 from app.accounts.tables import Account
 from app.cli.arguments import parse_number
 from app.cli.context import in_transaction, load_settings, open_vault, who_acts
+from app.cli.local.upstream import EMULATOR, dismiss_stand_in
 from app.cli.output import AsJson, print_json, print_table, say
 from app.kit.errors import InvalidRequest
 
@@ -79,10 +80,14 @@ def add_account(
         ),
     )
     vault = open_vault(load_settings())
-    account = in_transaction(
-        lambda session: store.create_account(session, vault, new, actor=who_acts())
-    )
-    _print_account(account, as_json, "is there and takes work")
+
+    async def work(session: AsyncSession) -> Account:
+        account = await store.create_account(session, vault, new, actor=who_acts())
+        if account.name != EMULATOR:
+            await dismiss_stand_in(session)
+        return account
+
+    _print_account(in_transaction(work), as_json, "is there and takes work")
 
 
 @accounts.command("list")

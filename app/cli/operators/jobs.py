@@ -10,6 +10,7 @@ import typer
 from app.cli.context import (
     explaining_database_trouble,
     find_database_url,
+    find_gateway_url,
     load_settings,
     open_vault,
 )
@@ -21,6 +22,7 @@ from app.jobs.view import to_job_view, to_public
 from app.kit.clock import utc_now
 from app.kit.database import Pool, open_pool
 from app.kit.errors import FieldProblem, InvalidRequest
+from app.kit.times import to_rfc3339
 from app.settings import Settings
 
 LIMIT_DEFAULT = 20
@@ -83,7 +85,7 @@ def show_job(
         say(f"{job.error_code}: {job.error_message}")
     for picture in document["pictures"]:
         typer.echo(picture.get("url") or f"picture {picture['index']}: {picture['error']}")
-    print_table(events, ("at", "type", "detail"))
+    print_table([_to_line(event) for event in events], ("at", "type", "detail"))
 
 
 def _read(settings: Settings, work: Callable[[Pool], Awaitable[T]]) -> T:
@@ -112,7 +114,7 @@ async def _find_team(pool: Pool, name_or_id: str | None) -> UUID | None:
 
 
 def _to_document(settings: Settings, job: JobRecord) -> dict[str, Any]:
-    address = settings.public_url or f"http://{settings.host}:{settings.port}"
+    address = settings.public_url or find_gateway_url(settings)
     links = Links(open_vault(settings), address.rstrip("/"), settings.link_ttl_seconds)
     return to_public(to_job_view(job, links, now=utc_now()))
 
@@ -124,6 +126,11 @@ def _to_row(document: dict[str, Any]) -> dict[str, Any]:
         "amount": f"{usage['amount']} {usage['currency']}",
         "attention": attention["code"] if attention else None,
     }
+
+
+def _to_line(event: dict[str, Any]) -> dict[str, Any]:
+    detail = ", ".join(f"{name} {value}" for name, value in event["detail"].items())
+    return {"at": to_rfc3339(event["at"]), "type": event["type"], "detail": detail}
 
 
 def _parse_id(text: str) -> UUID:

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
 from app.jobs.engine.submit import Submission
 from app.jobs.events import JOB_CHANGED
-from app.jobs.lifecycle import Fence
+from app.jobs.lifecycle import UPSTREAM_MEMORY, Fence
 from app.kit.database import Connection, Record
 
 PACE_MARGIN = 1.05
@@ -35,6 +36,7 @@ class KeepTurn:
     fence: Fence
     lease_token: UUID
     account_id: UUID
+    ended_at: datetime
 
 
 async def claim_submission(
@@ -66,7 +68,12 @@ async def claim_kept(connection: Connection, *, limit: int) -> tuple[KeepTurn, .
     """Finished jobs to keep pictures of, closest to their URLs' end first."""
     rows = await connection.fetch(_CLAIM_KEPT, limit, uuid4(), KEEP_LEASE_SECONDS)
     return tuple(
-        KeepTurn(Fence(row["job_id"], row["attempt"]), row["lease_token"], row["account_id"])
+        KeepTurn(
+            Fence(row["job_id"], row["attempt"]),
+            row["lease_token"],
+            row["account_id"],
+            ended_at=row["expires_at"] - UPSTREAM_MEMORY,
+        )
         for row in rows
     )
 
@@ -131,6 +138,8 @@ slot as materialized (
     select number from lane cross join generate_series(0, $4::int - 1) as number
     where not exists (
         select from job_runs where account_id = $1 and model = $3 and slot = number
+    ) and $4::int > (
+        select count(*) from job_runs where account_id = $1 and model = $3 and slot is not null
     )
     order by number limit 1
 ),
@@ -177,10 +186,10 @@ with due as materialized (
     select job_id from job_runs
     where status = 'finalizing' and due_at <= now()
         and (lease_expires_at is null or lease_expires_at < now())
-    order by submitted_at limit $1
+    order by expires_at limit $1
     for update skip locked
 )
 update job_runs set lease_token = $2, lease_expires_at = now() + make_interval(secs => $3)
 from due where job_runs.job_id = due.job_id
-returning job_runs.job_id, attempt, lease_token, account_id
+returning job_runs.job_id, attempt, lease_token, account_id, expires_at
 """

@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from app.media.fetch import (
     DownloadFailed,
@@ -14,6 +14,9 @@ from app.media.fetch import (
 )
 from app.media.inspect import CorruptImage, ImageFacts, UnreadableImage, verify_picture
 from app.media.store import PictureStore, StoreUnavailable, content_key
+
+HOPE = timedelta(hours=1)
+"""How long a picture is still asked for after its time, unless the upstream says it is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +71,23 @@ async def collect_picture(
 ) -> Kept | Lost | NotYet:
     """Keep a picture. Its key is the hash of its content, so doing it twice does no harm."""
     try:
-        download = await download_picture(picture.url, client=shelf.downloads, allowed=shelf.hosts)
-        facts = await asyncio.to_thread(verify_picture, download.content, download.announced_bytes)
-        store_key = content_key("pictures", facts.sha256)
-        await shelf.store.put(store_key, download.content)
-    except (PictureGone, DownloadFailed, HostNotAllowed) as error:
-        if now >= picture.expires_at:
-            return Lost(picture.index, str(error))
-        return NotYet(picture.index, "picture_not_fetched", str(error))
-    except (CorruptImage, UnreadableImage) as error:
-        if now >= picture.expires_at:
-            return Lost(picture.index, str(error))
-        return NotYet(picture.index, "picture_not_whole", str(error))
+        return await _collect(shelf, picture)
     except StoreUnavailable as error:
         return NotYet(picture.index, "store_unavailable", str(error))
+    except PictureGone as error:
+        code, reason, hope = "picture_not_fetched", str(error), timedelta(0)
+    except (DownloadFailed, HostNotAllowed) as error:
+        code, reason, hope = "picture_not_fetched", str(error), HOPE
+    except (CorruptImage, UnreadableImage) as error:
+        code, reason, hope = "picture_not_whole", str(error), HOPE
+    if now >= picture.expires_at + hope:
+        return Lost(picture.index, reason)
+    return NotYet(picture.index, code, reason)
+
+
+async def _collect(shelf: Shelf, picture: WaitingPicture) -> Kept:
+    download = await download_picture(picture.url, client=shelf.downloads, allowed=shelf.hosts)
+    facts = await asyncio.to_thread(verify_picture, download.content, download.announced_bytes)
+    store_key = content_key("pictures", facts.sha256)
+    await shelf.store.put(store_key, download.content)
     return Kept(picture.index, store_key, facts)

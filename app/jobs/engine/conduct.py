@@ -13,7 +13,7 @@ import structlog
 
 from app.accounts.directory import UpstreamAccount, load_accounts
 from app.dashscope.client import DashScope, UpstreamHttp
-from app.jobs.engine.dispatch import LaneDesk, work_lane
+from app.jobs.engine.dispatch import PREPARE_SECONDS, LaneDesk, work_lane
 from app.jobs.engine.follow import AccountDesk, follow_running, resolve_doubts
 from app.jobs.engine.submit import ReadInput
 from app.jobs.engine.watch import AccountView
@@ -68,15 +68,15 @@ class Conductor:
     async def conduct(self, ending: asyncio.Event) -> None:
         """Look after all accounts until `ending`; returns when every loop has come to rest."""
         orchestra = self._orchestra
-        while not ending.is_set():
-            try:
-                accounts = await load_accounts(orchestra.pool, orchestra.vault)
-            except CONNECTION_TROUBLE as error:
-                log.warning("conductor.database_lost", error=type(error).__name__)
-            else:
-                await self._arrange(accounts)
-            await wait_for_any(ending, seconds=REFRESH_SECONDS)
-        await self._dismiss(list(self._sections))
+        try:
+            while not ending.is_set():
+                try:
+                    await self._arrange(await load_accounts(orchestra.pool, orchestra.vault))
+                except CONNECTION_TROUBLE as error:
+                    log.warning("conductor.database_lost", error=type(error).__name__)
+                await wait_for_any(ending, seconds=REFRESH_SECONDS)
+        finally:
+            await self._dismiss(list(self._sections))
 
     async def _arrange(self, accounts: Sequence[UpstreamAccount]) -> None:
         current = {account.id: account for account in accounts}
@@ -127,8 +127,9 @@ class Section:
             account_id=account.id,
             view=AccountView(clients[0], Pace(rate), Pace(rate)),
             clock=orchestra.clock,
-            submit_timeout=timedelta(seconds=timings.submit_timeout_seconds),
-            settle=timedelta(seconds=timings.settle_seconds),
+            settle=timedelta(
+                seconds=PREPARE_SECONDS + timings.submit_timeout_seconds + timings.settle_seconds
+            ),
         )
         yield run_loop(
             partial(follow_running, desk, orchestra.models),

@@ -11,18 +11,20 @@ from app.dashscope.client import DashScope
 from app.jobs.engine.claim import LaneTurn, claim_submission
 from app.jobs.engine.decide import after_create
 from app.jobs.engine.submit import ReadInput, Submission, submit
-from app.jobs.lifecycle import Decision, Fence
+from app.jobs.lifecycle import Decision, Fence, Flag
 from app.jobs.moves import StaleRun
 from app.jobs.record import record
-from app.kit.database import CONNECTION_TROUBLE, Pool, transaction
+from app.kit.database import CONNECTION_TROUBLE, UNWRITABLE, Pool, UniqueViolation, transaction
 from app.kit.loop import wait_for_any
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 PREPARE_SECONDS = 10.0
-"""How long after its claim a create may still be sent."""
+"""How long after its claim was begun a create may still be sent."""
 LEASE_MARGIN_SECONDS = 5.0
 RECORD_RETRY_SECONDS = 0.5
+CLAIM_RETRY_SECONDS = 0.05
+"""Another claimer took the lane or the slot in the same instant; the indexes let in only one."""
 LONGEST_WAIT_SECONDS = 1.0
 """The sweep: a lost notification costs no more than this."""
 
@@ -49,9 +51,10 @@ async def work_lane(
     nudge.clear()
     waits: list[float] = []
     for model in models:
+        send_before = asyncio.get_running_loop().time() + PREPARE_SECONDS
         submission, wait_seconds = await _claim(desk, model)
         if submission is not None:
-            await _submit(desk, submission)
+            await _submit(desk, submission, send_before)
             return True
         waits.append(wait_seconds)
     await wait_for_any(stop, nudge, seconds=min(LONGEST_WAIT_SECONDS, *waits))
@@ -59,11 +62,22 @@ async def work_lane(
 
 
 async def record_surely(pool: Pool, fence: Fence, decision: Decision) -> None:
-    """Record news that exists nowhere else: wait for a lost database rather than lose it."""
+    """Record news that exists nowhere else: wait for a lost database rather than lose it.
+
+    News that no table takes flags its job for a person, so that the next job's news comes through.
+    """
     while True:
         try:
             async with transaction(pool) as connection:
                 await record(connection, fence, decision)
+        except UNWRITABLE as error:
+            log.error(
+                "record.refused",
+                job_id=str(fence.job_id),
+                attempt=fence.attempt,
+                error=type(error).__name__,
+            )
+            decision = Flag("answer_unwritable", f"{type(error).__name__} while recording it")
         except StaleRun:
             log.warning("run.stale_news_dropped", job_id=str(fence.job_id), attempt=fence.attempt)
             return
@@ -93,16 +107,20 @@ async def _claim(desk: LaneDesk, model: str) -> tuple[Submission | None, float]:
         submit_rate=desk.account.submit_rate,
         lease_seconds=PREPARE_SECONDS + desk.submit_timeout_seconds + LEASE_MARGIN_SECONDS,
     )
-    async with transaction(desk.pool) as connection:
-        return await claim_submission(connection, turn)
+    try:
+        async with transaction(desk.pool) as connection:
+            return await claim_submission(connection, turn)
+    except UniqueViolation:
+        return None, CLAIM_RETRY_SECONDS
 
 
-async def _submit(desk: LaneDesk, submission: Submission) -> None:
+async def _submit(desk: LaneDesk, submission: Submission, send_before: float) -> None:
     outcome = await submit(
         desk.upstream,
         submission,
         read_input=desk.read_input,
-        send_before=asyncio.get_running_loop().time() + PREPARE_SECONDS,
+        send_before=send_before,
         timeout_seconds=desk.submit_timeout_seconds,
     )
-    await record_surely(desk.pool, submission.fence, after_create(outcome))
+    fence = submission.fence
+    await record_surely(desk.pool, fence, after_create(outcome, attempt=fence.attempt))

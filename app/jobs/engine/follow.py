@@ -18,7 +18,7 @@ from app.kit.database import Pool
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
-DOUBT_SKEW = timedelta(seconds=5)
+DOUBT_SKEW = timedelta(seconds=60)
 """How far the upstream's clock may differ from ours."""
 
 
@@ -30,8 +30,8 @@ class AccountDesk:
     account_id: UUID
     view: AccountView
     clock: Clock
-    submit_timeout: timedelta
     settle: timedelta
+    """How long after an intent its task may still appear."""
 
 
 async def follow_running(desk: AccountDesk, models: Sequence[str]) -> bool:
@@ -40,13 +40,14 @@ async def follow_running(desk: AccountDesk, models: Sequence[str]) -> bool:
         tasks = await _load_running(desk, model)
         if not tasks:
             continue
-        try:
-            ended = await find_finished(desk.view, model, tasks, now=desk.clock())
-        except UpstreamTrouble as error:
-            log.warning("account.list_failed", account_id=str(desk.account_id), reason=str(error))
-            continue
-        for task, answer in ended:
-            decision = after_query(answer, asked_prompt=task.prompt, adopted=task.adopted)
+        for task, answer in await find_finished(desk.view, model, tasks, now=desk.clock()):
+            decision = after_query(
+                answer,
+                asked_prompt=task.prompt,
+                asked_n=task.n,
+                adopted=task.adopted,
+                unknown_for=task.unknown_for,
+            )
             if decision is not None:
                 await record_surely(desk.pool, task.fence, decision)
     return False
@@ -55,44 +56,56 @@ async def follow_running(desk: AccountDesk, models: Sequence[str]) -> bool:
 async def resolve_doubts(desk: AccountDesk, models: Sequence[str]) -> bool:
     """Look in the upstream's list for creates whose outcome was lost, and record what it says."""
     for model in models:
-        for doubt in await desk.pool.fetch(_LOAD_DOUBTS, desk.account_id, model):
-            await _resolve(
-                desk, model, Fence(doubt["job_id"], doubt["attempt"]), doubt["intended_at"]
-            )
+        for row in await desk.pool.fetch(_LOAD_DOUBTS, desk.account_id, model):
+            fence = Fence(row["job_id"], row["attempt"])
+            await _resolve(desk, _Doubtful(fence, model, row["intended_at"], row["age"]))
     return False
 
 
-async def _resolve(desk: AccountDesk, model: str, fence: Fence, intended_at: datetime) -> None:
+@dataclass(frozen=True, slots=True)
+class _Doubtful:
+    """A create that may have made a task."""
+
+    fence: Fence
+    model: str
+    intended_at: datetime
+    age: timedelta
+
+
+async def _resolve(desk: AccountDesk, doubt: _Doubtful) -> None:
     now = desk.clock()
+    since = doubt.intended_at - DOUBT_SKEW
     try:
-        listed = await list_tasks(
-            desk.view, model, since=intended_at - DOUBT_SKEW, now=now, wanted=set()
-        )
+        listed = await list_tasks(desk.view, doubt.model, since=since, now=now)
     except UpstreamTrouble as error:
         log.warning("account.list_failed", account_id=str(desk.account_id), reason=str(error))
         return
-    decision = after_list(
-        await _unattached(desk, listed, intended_at),
-        intended_at=intended_at,
-        now=now,
-        settle=desk.submit_timeout + desk.settle,
-    )
+    until = doubt.intended_at + desk.settle + DOUBT_SKEW
+    window = [task for task in listed if since <= task.gmt_create <= until]
+    unattached, is_contested = await _look_for_owners(desk, doubt, window)
+    decision = after_list(unattached, is_contested=is_contested, age=doubt.age, settle=desk.settle)
     if decision is not None:
-        await record_surely(desk.pool, fence, decision)
+        await record_surely(desk.pool, doubt.fence, decision)
 
 
-async def _unattached(
-    desk: AccountDesk, listed: Sequence[ListedTask], intended_at: datetime
-) -> list[ListedTask]:
-    earliest = intended_at - DOUBT_SKEW
-    latest = intended_at + desk.submit_timeout + desk.settle + DOUBT_SKEW
-    window = [task for task in listed if earliest <= task.gmt_create <= latest]
-    known = await desk.pool.fetch(
-        "select upstream_task_id from attempts where upstream_task_id = any($1)",
-        [task.task_id for task in window],
+async def _look_for_owners(
+    desk: AccountDesk, doubt: _Doubtful, tasks: Sequence[ListedTask]
+) -> tuple[list[ListedTask], bool]:
+    """The tasks that are nobody's yet, and whether another open create may be theirs."""
+    row = await desk.pool.fetchrow(
+        _LOOK_FOR_OWNERS,
+        [task.task_id for task in tasks],
+        desk.account_id,
+        doubt.model,
+        doubt.fence.job_id,
     )
-    attached = {row["upstream_task_id"] for row in known}
-    return [task for task in window if task.task_id not in attached]
+    assert row is not None
+    unattached = [task for task in tasks if task.task_id not in row["attached"]]
+    rival: datetime | None = row["first_rival_at"]
+    is_contested = rival is not None and any(
+        rival - DOUBT_SKEW <= task.gmt_create for task in unattached
+    )
+    return unattached, is_contested
 
 
 async def _load_running(desk: AccountDesk, model: str) -> list[RunningTask]:
@@ -103,7 +116,9 @@ async def _load_running(desk: AccountDesk, model: str) -> list[RunningTask]:
             task_id=row["upstream_task_id"],
             submitted_at=row["submitted_at"],
             prompt=row["prompt"],
+            n=row["n"],
             adopted=row["adopted"],
+            unknown_for=row["unknown_for"],
         )
         for row in rows
     ]
@@ -111,7 +126,9 @@ async def _load_running(desk: AccountDesk, model: str) -> list[RunningTask]:
 
 _LOAD_RUNNING = """
 select runs.job_id, runs.attempt, runs.upstream_task_id, runs.submitted_at, jobs.prompt,
-    attempts.outcome = 'adopted' as adopted
+    jobs.n, attempts.outcome = 'adopted' as adopted,
+    case when runs.attention_code = 'task_unknown' then now() - runs.attention_since end
+        as unknown_for
 from job_runs as runs
 join jobs on jobs.id = runs.job_id
 join attempts on attempts.job_id = runs.job_id and attempts.number = runs.attempt
@@ -120,10 +137,23 @@ order by runs.submitted_at
 """
 
 _LOAD_DOUBTS = """
-select runs.job_id, runs.attempt, attempts.intended_at
+select runs.job_id, runs.attempt, attempts.intended_at, now() - attempts.intended_at as age
 from job_runs as runs
 join attempts on attempts.job_id = runs.job_id and attempts.number = runs.attempt
 where runs.account_id = $1 and runs.model = $2 and runs.status = 'submitting'
     and (runs.lease_expires_at is null or runs.lease_expires_at < now())
 order by attempts.intended_at
+"""
+
+_LOOK_FOR_OWNERS = """
+select
+    array(select upstream_task_id from attempts where upstream_task_id = any($1)) as attached,
+    (
+        select min(attempts.intended_at) from job_runs as runs
+        join attempts on attempts.job_id = runs.job_id and attempts.number = runs.attempt
+        join accounts on accounts.id = runs.account_id
+        where runs.model = $3 and runs.status = 'submitting'
+            and accounts.base_url = (select base_url from accounts where id = $2)
+            and runs.job_id <> $4
+    ) as first_rival_at
 """

@@ -3,9 +3,8 @@
 import asyncio
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from urllib.parse import urlsplit
-from uuid import UUID
 
 import structlog
 
@@ -30,11 +29,13 @@ from app.jobs.moves import StaleRun
 from app.jobs.record import end, record
 from app.kit.clock import Clock
 from app.kit.database import CONNECTION_TROUBLE, Connection, Pool, transaction
-from app.kit.loop import wait_for_any
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
-RETRY_SECONDS = 5.0
+SHORTEST_RETRY_SECONDS = 0.5
+LONGEST_RETRY_SECONDS = 60.0
+ROOM_SECONDS = 1.0
+"""How long to wait for room before looking whether to stop."""
 LOST_CODE = "picture_lost"
 
 
@@ -46,36 +47,47 @@ class Keeper:
         self._shelf = shelf
         self._clock = clock
         self._concurrency = concurrency
-        self._working: dict[asyncio.Task[None], UUID] = {}
+        self._working: dict[asyncio.Task[None], KeepTurn] = {}
 
     async def step(self) -> bool:
         """Claim as many finished jobs as there is room for; a loop's step."""
         room = self._concurrency - len(self._working)
         if room <= 0:
-            await asyncio.wait(self._working, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(
+                self._working, timeout=ROOM_SECONDS, return_when=asyncio.FIRST_COMPLETED
+            )
             return True
         async with transaction(self._pool) as connection:
             turns = await claim_kept(connection, limit=room)
         for turn in turns:
             task = asyncio.create_task(self._keep_job(turn))
-            self._working[task] = turn.lease_token
+            self._working[task] = turn
             task.add_done_callback(self._working.pop)
         return bool(turns)
 
-    async def renew(self, stop: asyncio.Event) -> None:
-        """Renew the leases of what is being kept, until `stop` and nothing is left."""
-        while not stop.is_set() or self._working:
-            await wait_for_any(None if self._working else stop, seconds=KEEP_LEASE_SECONDS / 3)
-            tokens = list(self._working.values())
+    async def renew(self) -> None:
+        """Renew the leases of what is being kept, until cancelled."""
+        while True:
+            await asyncio.sleep(KEEP_LEASE_SECONDS / 3)
+            tokens = [turn.lease_token for turn in self._working.values()]
             if tokens:
                 with suppress(*CONNECTION_TROUBLE):
                     async with transaction(self._pool) as connection:
                         await renew_leases(connection, tokens)
 
-    async def drain(self) -> None:
-        """Wait for what is being kept."""
-        if self._working:
-            await asyncio.wait(self._working)
+    async def drain(self, *, seconds: float) -> None:
+        """Wait that long for what is being kept; give back what is not done by then."""
+        if not self._working:
+            return
+        _, late = await asyncio.wait(self._working, timeout=seconds)
+        turns = [self._working[task] for task in late]
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+        with suppress(*CONNECTION_TROUBLE):
+            async with transaction(self._pool) as connection:
+                for turn in turns:
+                    await release_lease(connection, turn, due_in_seconds=0)
 
     async def _keep_job(self, turn: KeepTurn) -> None:
         try:
@@ -104,7 +116,8 @@ class Keeper:
                 await _write(connection, turn, outcome)
             late = [outcome for outcome in outcomes if isinstance(outcome, NotYet)]
             if late:
-                await release_lease(connection, turn, due_in_seconds=RETRY_SECONDS)
+                pause_seconds = find_retry_seconds(now - turn.ended_at)
+                await release_lease(connection, turn, due_in_seconds=pause_seconds)
             else:
                 await _end_job(connection, turn)
         for outcome in late:
@@ -132,6 +145,12 @@ class Keeper:
             WaitingPicture(row["index"], row["source_url"], row["source_expires_at"])
             for row in rows
         ]
+
+
+def find_retry_seconds(age: timedelta) -> float:
+    """When to try again what could not be kept: soon after its end, ever more seldom later."""
+    half = age.total_seconds() / 2
+    return min(max(half, SHORTEST_RETRY_SECONDS), LONGEST_RETRY_SECONDS)
 
 
 async def _hold(connection: Connection, turn: KeepTurn) -> None:

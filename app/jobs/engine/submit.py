@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from app.dashscope.client import CreateOutcome, DashScope, NotSent, UpstreamTrouble
+from app.dashscope.client import CreateOutcome, DashScope, UpstreamTrouble
 from app.dashscope.payloads import DATA_URI_BYTES_LIMIT
+from app.jobs.engine.decide import Unprepared
 from app.jobs.lifecycle import Fence
 from app.media.data_uri import to_data_uri
 from app.media.store import PictureMissing, StoreUnavailable
@@ -35,7 +36,7 @@ async def submit(
     read_input: ReadInput,
     send_before: float,
     timeout_seconds: float,
-) -> CreateOutcome:
+) -> CreateOutcome | Unprepared:
     """Send the create unless `send_before` (event-loop time) has passed.
 
     The deadline keeps a process that was paused after its claim from sending long after others
@@ -46,13 +47,16 @@ async def submit(
             await _to_wire(upstream, submission.model, image, read_input)
             for image in submission.images
         ]
-    except (PictureMissing, StoreUnavailable, UpstreamTrouble) as error:
-        return NotSent(f"the inputs could not be prepared: {error}")
+    except PictureMissing:
+        reason = "an input image is no longer in the gateway's store: send the job again"
+        return Unprepared(reason, is_input_lost=True)
+    except (StoreUnavailable, UpstreamTrouble) as error:
+        return Unprepared(f"the inputs could not be prepared: {error}")
     input_fields: dict[str, Any] = {"prompt": submission.prompt, "images": images}
     if submission.negative_prompt:
         input_fields["negative_prompt"] = submission.negative_prompt
     if asyncio.get_running_loop().time() > send_before:
-        return NotSent("the claim was too old to send")
+        return Unprepared("the claim was too old to send")
     return await upstream.create_task(
         submission.model,
         input_fields=input_fields,

@@ -29,7 +29,10 @@ class RunningTask:
     task_id: str
     submitted_at: datetime
     prompt: str
+    n: int
     adopted: bool
+    unknown_for: timedelta | None = None
+    """Since when the upstream says that it does not know the task."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +47,20 @@ class AccountView:
 async def find_finished(
     view: AccountView, model: str, tasks: Sequence[RunningTask], *, now: datetime
 ) -> list[tuple[RunningTask, TaskAnswer]]:
-    """The tasks that may have ended, each with the upstream's own answer about it."""
+    """The tasks that may have ended, each with the upstream's own answer about it.
+
+    While the list cannot be had, each task is asked for by itself.
+    """
     wanted = {task.task_id for task in tasks}
     since = min(task.submitted_at for task in tasks) - WINDOW_SKEW
-    listed = {
-        item.task_id: item
-        for item in await list_tasks(view, model, since=since, now=now, wanted=wanted)
-    }
+    try:
+        listed = {
+            item.task_id: item
+            for item in await list_tasks(view, model, since=since, now=now, wanted=wanted)
+        }
+    except UpstreamTrouble as error:
+        log.warning("account.list_failed", reason=str(error))
+        listed = {}
     suspects = [task for task in tasks if _may_have_ended(task, listed.get(task.task_id), now)]
     answers = await asyncio.gather(*(_query(view, task) for task in suspects))
     return [
@@ -61,11 +71,17 @@ async def find_finished(
 
 
 async def list_tasks(
-    view: AccountView, model: str, *, since: datetime, now: datetime, wanted: set[str]
+    view: AccountView,
+    model: str,
+    *,
+    since: datetime,
+    now: datetime,
+    wanted: set[str] | None = None,
 ) -> list[ListedTask]:
     """The account's tasks since then, page by page until all the wanted ones were seen.
 
-    Raises UpstreamTrouble. With nothing wanted, all pages are read.
+    Raises UpstreamTrouble; also when all tasks are wanted, which is the default, and there are
+    too many to have seen them all.
     """
     window = TaskWindow(model, max(since, now - WINDOW_LIMIT), now + WINDOW_SKEW)
     found: list[ListedTask] = []
@@ -73,9 +89,12 @@ async def list_tasks(
         await view.list_pace.take()
         page = await view.upstream.list_tasks(window, page=page_number)
         found += page.data
-        seen_all = bool(wanted) and wanted <= {item.task_id for item in found}
-        if seen_all or page_number >= page.total_page or not page.data:
-            break
+        if page_number >= page.total_page or not page.data:
+            return found
+        if wanted is not None and wanted <= {item.task_id for item in found}:
+            return found
+    if wanted is None:
+        raise UpstreamTrouble(f"list: more than {PAGES_LIMIT} pages")
     return found
 
 

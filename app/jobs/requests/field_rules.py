@@ -47,8 +47,8 @@ class Fields:
         self.problems.append(FieldProblem((*self.loc, name), code, message, limits))
 
     def note_type(self, name: str, wanted: str) -> None:
-        had = name_type(self.values.get(name))
-        self.note(name, "wrong_type", f"must be {wanted}, not {had}")
+        value = self.values.get(name)
+        self.note(name, "wrong_type", f"must be {wanted}, not {show_value(value)}")
 
     def section(self, name: str) -> "Fields":
         """A nested object; missing and null count as empty."""
@@ -142,8 +142,8 @@ class Fields:
         known = {choice.value: choice for choice in type(default)}
         if isinstance(value, str) and value in known:
             return known[value]
-        had = show(value) if isinstance(value, str) else name_type(value)
-        self.note(name, "not_a_choice", f"is {had}; it must be {' or '.join(known)}")
+        told = f"is {show_value(value)}; it must be {' or '.join(known)}"
+        self.note(name, "not_a_choice", told)
         return default
 
     def size(self, name: str, rules: ModelRules) -> str | None:
@@ -153,8 +153,8 @@ class Fields:
             return None
         match = _SIZE.fullmatch(value) if isinstance(value, str) else None
         if match is None:
-            had = show(value) if isinstance(value, str) else name_type(value)
-            self.note(name, "bad_size", f'must be "width*height" such as "1280*1280", not {had}')
+            told = f'must be "width*height" such as "1280*1280", not {show_value(value)}'
+            self.note(name, "bad_size", told)
             return None
         self._check_size(name, int(match[1]), int(match[2]), rules)
         return f"{match[1]}*{match[2]}"
@@ -176,7 +176,7 @@ class Fields:
             self.note(
                 name,
                 "size_aspect",
-                f"{width}*{height} is {width / height:.3g} to 1; "
+                f"{width}*{height} is {show_aspect(width, height)}; "
                 f"width to height must be 1:{aspect} to {aspect}:1",
                 min=1 / aspect,
                 max=aspect,
@@ -191,8 +191,8 @@ def read_model(fields: Fields, *, default: ModelRules | None) -> ModelRules:
         return default
     if isinstance(value, str) and value in MODELS:
         return MODELS[value]
-    had = show(value) if isinstance(value, str) else name_type(value)
-    fields.note("model", "model_not_found", f"{had} is no model; give {' or '.join(MODELS)}")
+    told = f"{show_value(value)} is no model; give {' or '.join(MODELS)}"
+    fields.note("model", "model_not_found", told)
     raise InvalidRequest.from_problems(tuple(fields.problems))
 
 
@@ -211,6 +211,27 @@ def show(text: str) -> str:
     """A piece of the caller's own text, short and encodable."""
     cut = text[:SHOWN_CHARACTERS] + ("..." if len(text) > SHOWN_CHARACTERS else "")
     return cut.encode(errors="backslashreplace").decode()
+
+
+def show_value(value: object) -> str:
+    """A scalar as JSON writes it, short; of anything larger only its type."""
+    match value:
+        case str():
+            return f'"{show(value)}"'
+        case bool():
+            return str(value).lower()
+        case int() if value.bit_length() >= 64:
+            return "a number beyond 64 bits"
+        case int() | float():
+            return str(value)
+    return name_type(value)
+
+
+def show_aspect(width: int, height: int) -> str:
+    """`1.78:1` or `1:1.78`, exact enough to tell a ratio from its limit."""
+    longer, shorter = max(width, height), min(width, height)
+    ratio = f"{longer / shorter:.6g}"
+    return f"{ratio}:1" if width >= height else f"1:{ratio}"
 
 
 def name_type(value: object) -> str:

@@ -12,7 +12,7 @@ from app.jobs.requests.edit import (
     OssImage,
     UrlImage,
 )
-from app.jobs.requests.field_rules import Fields, Loc, find_unstorable, name_type
+from app.jobs.requests.field_rules import Fields, Loc, find_unstorable, name_type, show_aspect
 from app.jobs.requests.models import DEFAULT_MODEL, ModelRules
 from app.kit.errors import FieldProblem
 from app.media.data_uri import BadDataUri, parse_data_uri
@@ -76,7 +76,10 @@ def check_input_image(
     aspect = rules.image_aspect
     if max(facts.width, facts.height) > aspect * min(facts.width, facts.height):
         ratio = round(facts.width / facts.height, 3)
-        message = f"width to height is {ratio} to 1; it must be 1:{aspect} to {aspect}:1: crop it"
+        message = (
+            f"width to height is {show_aspect(facts.width, facts.height)}; "
+            f"it must be 1:{aspect} to {aspect}:1: crop it"
+        )
         limits = {"min": 1 / aspect, "max": aspect, "actual": ratio}
         problems.append(FieldProblem(loc, "image_aspect", message, limits))
     return problems
@@ -164,7 +167,7 @@ def _parse_file_ref(text: str) -> FileImage:
     if not _FILE_REF.fullmatch(text):
         raise _Refused(
             "bad_file_id",
-            "is no file id: those are file_ and 32 hex digits, as POST /v1/files answers",
+            "is no file id: those are file_ and 32 hex digits",
         )
     return FileImage(UUID(text.removeprefix(FILE_ID_PREFIX)))
 
@@ -173,7 +176,7 @@ def _not_an_address(text: str, *, is_dashscope: bool) -> _Refused:
     upload = (
         "the SDK uploads file:// and existing paths by itself"
         if is_dashscope
-        else "upload the file with POST /v1/files and give its id"
+        else "send the file as a data URI, or give a URL of it"
     )
     if len(text) > _LONGEST_PATH and "://" not in text[:32]:
         return _Refused("bad_url", "looks like bare base64: put data:image/png;base64, before it")

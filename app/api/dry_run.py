@@ -1,0 +1,64 @@
+"""What an edit would cost, and whether it would be accepted: nothing is stored."""
+
+from typing import Literal
+from uuid import UUID
+
+from pydantic import BaseModel
+
+from app.billing.money import format_amount
+from app.billing.price_store import find_unit_price
+from app.billing.prices import UnitPrice
+from app.jobs.requests.edit import EditRequest, FileImage, to_file_ref
+from app.kit.clock import Clock
+from app.kit.database import Pool
+from app.kit.errors import FieldProblem, InvalidRequest, Unavailable
+from app.media.files import find_file
+
+
+class DryRunView(BaseModel):
+    """What an acceptable request costs when every picture is delivered."""
+
+    object: Literal["dry_run"] = "dry_run"
+    model: str
+    n: int
+    unit_price: str
+    amount: str
+    currency: str
+
+
+async def dry_run_edit(
+    pool: Pool, request: EditRequest, *, team_id: UUID, clock: Clock
+) -> DryRunView:
+    """Price a checked request; raises InvalidRequest, or Unavailable without a price."""
+    await _check_files(pool, request, team_id)
+    price = await _get_price(pool, request.model, clock)
+    return DryRunView(
+        model=request.model,
+        n=request.n,
+        unit_price=format_amount(price.amount),
+        amount=format_amount(price.amount * request.n),
+        currency=price.currency,
+    )
+
+
+async def _check_files(pool: Pool, request: EditRequest, team_id: UUID) -> None:
+    problems = [
+        FieldProblem(
+            ("images", index),
+            "file_not_found",
+            f"{to_file_ref(image.file_id)} is not a file of yours, or it has expired: upload it "
+            "again",
+        )
+        for index, image in enumerate(request.images)
+        if isinstance(image, FileImage) and not await find_file(pool, team_id, image.file_id)
+    ]
+    if problems:
+        raise InvalidRequest.from_problems(tuple(problems))
+
+
+async def _get_price(pool: Pool, model: str, clock: Clock) -> UnitPrice:
+    async with pool.acquire() as connection:
+        price = await find_unit_price(connection, model, clock())
+    if price is None:
+        raise Unavailable(f"{model} has no price: an operator must set one", code="price_unknown")
+    return price

@@ -1,0 +1,1 @@
+"""Everything on one machine: `up`, `demo`, and what they start and watch."""

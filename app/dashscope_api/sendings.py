@@ -1,0 +1,79 @@
+"""Telling a create that an SDK sends again by itself from an equal one that is meant.
+
+An SDK that loses its connection sends the same bytes again. Equal bytes alone say nothing, for a
+loop may ask for the same edit twice: the second sending is the first one's only when the first
+could not be answered, because its client or its process was gone.
+"""
+
+from collections.abc import AsyncIterator
+from hashlib import sha256
+from typing import Annotated
+from uuid import UUID
+
+import structlog
+from fastapi import Depends, Request
+
+from app.dashscope.payloads import SESSION_HEADER
+from app.jobs.acceptance import Acceptance, Idempotency
+from app.kit.database import CONNECTION_TROUBLE
+from app.web.context import DoorsHere
+from app.web.patience import patiently
+from app.wiring import Doors
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+Guard = tuple[UUID, str]
+"""The team that sends, and the key that its equal creates share."""
+
+
+class Sending:
+    """One request that creates a task, guarded against a second sending until it is answered."""
+
+    def __init__(self, request: Request, doors: Doors) -> None:
+        self._request = request
+        self._doors = doors
+        self._guard: Guard | None = None
+        self._was_accepted = self._was_lost = False
+
+    def guard(self, team_id: UUID, body: bytes) -> Idempotency:
+        """The guard that acceptance is to store; it waits for the end of equal creates."""
+        session = self._request.headers.get(SESSION_HEADER, "")
+        digest = sha256(session.encode() + b"\0" + body)
+        self._guard = (team_id, f"sent:{digest.hexdigest()}")
+        return Idempotency(
+            self._guard[1], digest.digest(), guard_owner=self._doors.presence.number
+        )
+
+    async def note_accepted(self, acceptance: Acceptance) -> None:
+        """Just before the answer goes out: is there anyone to read it?"""
+        self._was_accepted = acceptance.guarded or acceptance.replayed
+        self._was_lost = await self._request.is_disconnected()
+
+    async def end(self) -> None:
+        """The answer was written, as far as it could be."""
+        if self._guard is None or not self._was_accepted:
+            return
+        try:
+            await patiently(self._settle)
+        except CONNECTION_TROUBLE as error:
+            log.warning("create.guard_left", error=type(error).__name__)
+
+    async def _settle(self) -> None:
+        assert self._guard is not None
+        intake = self._doors.accept.intake
+        if self._was_lost:
+            await intake.arm_guard(*self._guard)
+        else:
+            await intake.release_guard(*self._guard)
+
+
+async def open_sending(request: Request, doors: DoorsHere) -> AsyncIterator[Sending]:
+    """Ends the sending after its answer has been written, or has failed."""
+    sending = Sending(request, doors)
+    try:
+        yield sending
+    finally:
+        await sending.end()
+
+
+SendingHere = Annotated[Sending, Depends(open_sending)]

@@ -1,0 +1,1 @@
+"""The native door and the plain endpoints, over real sockets."""

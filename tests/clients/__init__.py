@@ -1,0 +1,1 @@
+"""Real clients, unmodified: what people run against the gateway."""

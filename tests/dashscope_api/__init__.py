@@ -1,0 +1,1 @@
+"""The DashScope door, over sockets and with real SDKs."""

@@ -1,0 +1,131 @@
+"""The chores that time brings."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from app.jobs.acceptance import Idempotency
+from app.jobs.engine.sweep import BATCH, MONTHS_AHEAD, expire_queued, tidy
+from app.jobs.lifecycle import Requeue
+from app.kit.database import Pool
+from app.media.files import FileOrigin, insert_file, keep_content
+from app.media.inspect import inspect_image
+from app.media.store import PictureStore, open_store
+from tests.jobs.scene import Scene
+from tests.media.images import make_image
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> PictureStore:
+    return open_store((tmp_path / "store").as_uri())
+
+
+async def list_parts(pool: Pool) -> set[str]:
+    rows = await pool.fetch(
+        "select inhrelid::regclass::text as name from pg_inherits"
+        " where inhparent = 'job_events'::regclass"
+    )
+    return {row["name"] for row in rows}
+
+
+async def test_a_queued_job_whose_time_is_over_expires_for_free(scene: Scene) -> None:
+    late = await scene.accept(ttl_seconds=0, n=2)
+    waiting = await scene.accept()
+
+    assert await expire_queued(scene.pool) is False
+
+    job = await scene.get(late)
+    assert (job.status, job.error_code, job.amount) == ("expired", "expired", Decimal(0))
+    assert await scene.entries_of(late) == [("reserve", "0.40", 2), ("release", "0.40", 2)]
+    assert (await scene.get(waiting)).status == "queued"
+    usage = await scene.pool.fetchrow("select jobs, expired from daily_usage")
+    assert usage is not None
+    assert tuple(usage) == (1, 1)
+    await scene.expect_books_in_order()
+
+
+async def test_a_job_that_is_upstream_does_not_expire(scene: Scene) -> None:
+    fence = await scene.submitting()
+    await scene.pool.execute("update job_runs set expires_at = now()")
+
+    await expire_queued(scene.pool)
+    assert (await scene.get(fence.job_id)).status == "submitting"
+
+    await scene.decide(fence, Requeue("absent", "not_sent", "no"))
+    await expire_queued(scene.pool)
+    assert (await scene.get(fence.job_id)).status == "expired"
+
+
+async def test_many_expire_batch_by_batch(scene: Scene) -> None:
+    await scene.store(*(scene.ask(ttl_seconds=0) for _ in range(BATCH + 1)))
+
+    assert await expire_queued(scene.pool) is True
+    assert await expire_queued(scene.pool) is False
+
+    assert await scene.pool.fetchval("select count(*) from job_runs") == 0
+
+
+async def test_keys_and_files_whose_time_is_over_go_and_the_others_stay(
+    scene: Scene, store: PictureStore
+) -> None:
+    kept_key, old_key = (Idempotency(name, b"\0" * 32) for name in ("kept", "old"))
+    await scene.accept(idempotency=kept_key)
+    await scene.accept(idempotency=old_key)
+    await scene.pool.execute(
+        "update idempotency_keys set expires_at = now() - interval '1 s' where key = 'old'"
+    )
+    content = make_image("PNG", 400, 400)
+    facts = inspect_image(content)
+    store_key = await keep_content(store, content, facts)
+    await insert_file(
+        scene.pool,
+        FileOrigin(scene.team_id, datetime(2026, 1, 1, tzinfo=UTC)),
+        facts,
+        store_key=store_key,
+    )
+
+    assert await tidy(scene.pool, store) is False
+
+    keys = await scene.pool.fetch("select key from idempotency_keys")
+    assert [row["key"] for row in keys] == ["kept"]
+    assert await scene.pool.fetchval("select count(*) from files") == 0
+    assert not await store.exists(store_key)
+
+
+async def test_more_than_a_batch_of_old_keys_says_that_there_is_more(
+    scene: Scene, store: PictureStore
+) -> None:
+    keys = (Idempotency(f"key:{number}", b"\0" * 32) for number in range(BATCH + 1))
+    await scene.store(*(scene.ask(idempotency=key) for key in keys))
+    await scene.pool.execute("update idempotency_keys set expires_at = now() - interval '1 s'")
+
+    assert await tidy(scene.pool, store) is True
+    assert await tidy(scene.pool, store) is False
+
+
+async def test_the_months_to_come_are_opened_in_time_and_twice_does_no_harm(
+    scene: Scene, store: PictureStore
+) -> None:
+    for name in sorted(await list_parts(scene.pool) - {"job_events_rest"})[1:]:
+        await scene.pool.execute(f"drop table {name}")
+
+    await tidy(scene.pool, store)
+    await tidy(scene.pool, store)
+
+    now = await scene.pool.fetchval("select now() at time zone 'UTC'")
+    first = now.year * 12 + now.month - 1
+    months = [divmod(first + step, 12) for step in range(MONTHS_AHEAD + 1)]
+    parts = {f"job_events_y{year}m{month + 1:02}" for year, month in months}
+    assert await list_parts(scene.pool) == parts | {"job_events_rest"}
+
+
+async def test_an_event_of_any_month_has_a_place(scene: Scene) -> None:
+    for at, part in (("2026-12-31 23:59:59+00", "job_events_y2026m12"), ("2031-01-01+00", "rest")):
+        found = await scene.pool.fetchval(
+            "insert into job_events (at, job_id, type) values ($1::text::timestamptz,"
+            " gen_random_uuid(), 'x') returning tableoid::regclass::text",
+            at,
+        )
+        assert found.endswith(part)

@@ -1,0 +1,1 @@
+"""Whole journeys of jobs through real processes."""

@@ -1,0 +1,1 @@
+"""What every door shares: bodies, request ids, what is told of trouble."""
