@@ -12,11 +12,11 @@ from app.jobs.events import JOB_CHANGED, PICTURES_WAITING, QUEUE_CHANGED
 from app.jobs.intake import Intake
 from app.kit.clock import Clock, utc_now
 from app.kit.crypto import Vault
-from app.kit.database import Pool, Sessions, make_engine, make_sessions, open_pool
 from app.kit.errors import Unavailable
-from app.kit.listener import Listener
-from app.kit.presence import Presence
-from app.kit.schema import find_revision, head_revision
+from app.kit.postgres.database import Pool, Sessions, make_engine, make_sessions, open_pool
+from app.kit.postgres.listener import Listener
+from app.kit.postgres.presence import Presence
+from app.kit.postgres.schema import find_revision, head_revision
 from app.media.store import PictureStore, open_store
 from app.settings import Settings
 from app.teams.authenticate import KeyRing

@@ -15,9 +15,9 @@ from app.jobs.engine.keep import Keeper
 from app.jobs.engine.sweep import expire_queued, tidy
 from app.jobs.events import PICTURES_WAITING
 from app.jobs.requests.models import MODELS
-from app.kit.leader import lead
 from app.kit.logs import configure_logs
 from app.kit.loop import run_loop
+from app.kit.postgres.leader import lead
 from app.media.fetch import ResultHosts, make_http_client
 from app.settings import Settings
 from app.wiring import Resources, open_resources, require_schema

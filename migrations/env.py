@@ -11,8 +11,8 @@ import app.billing.tables
 import app.jobs.tables
 import app.media.tables
 import app.teams.tables
-from app.kit.database import Base, make_engine
-from app.kit.schema import is_ours
+from app.kit.postgres.database import Base, make_engine
+from app.kit.postgres.schema import is_ours
 from app.settings import Settings
 
 TABLES = (

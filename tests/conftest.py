@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from app.kit.crypto import Vault
-from app.kit.database import Pool, Sessions, make_engine, make_sessions, open_pool
+from app.kit.postgres.database import Pool, Sessions, make_engine, make_sessions, open_pool
 from tests.databases import (
     SERVER_VARIABLE,
     cloned_database,

@@ -12,8 +12,8 @@ import asyncpg
 from sqlalchemy import make_url
 
 from app.embedded import EmbeddedPostgres
-from app.kit.database import make_engine, to_asyncpg_dsn
-from app.kit.schema import migrate
+from app.kit.postgres.database import make_engine, to_asyncpg_dsn
+from app.kit.postgres.schema import migrate
 
 SERVER_VARIABLE = "DASHGATE_TEST_DATABASE_URL"
 

@@ -15,7 +15,7 @@ from app.billing.price_store import ensure_default_prices
 from app.billing.prices import DatedPrice, UnitPrice
 from app.kit.clock import utc_now
 from app.kit.crypto import Vault
-from app.kit.database import Sessions
+from app.kit.postgres.database import Sessions
 from app.teams import store as team_store
 from app.teams.rules import KeySettings, TeamSettings
 from app.teams.tables import Key, Team

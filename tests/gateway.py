@@ -21,7 +21,7 @@ import httpx
 from app.billing.price_store import ensure_default_prices
 from app.emulator import EmulatorOptions, running_emulator
 from app.kit.crypto import Vault
-from app.kit.database import Sessions, make_engine, make_sessions
+from app.kit.postgres.database import Sessions, make_engine, make_sessions
 from tests.emulator.client import QUICK
 from tests.factories import make_account, make_key, make_team
 

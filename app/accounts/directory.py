@@ -8,7 +8,7 @@ import structlog
 from pydantic import SecretStr
 
 from app.kit.crypto import CannotOpen, Vault
-from app.kit.database import Pool, Record
+from app.kit.postgres.database import Pool, Record
 
 _LOAD = """
 select accounts.id, accounts.name, accounts.region, accounts.base_url, accounts.max_running,

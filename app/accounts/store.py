@@ -20,10 +20,10 @@ from app.accounts.rules import (
 from app.accounts.tables import Account, Lane
 from app.audit.record import record_audit
 from app.kit.crypto import Vault
-from app.kit.database import Sessions
 from app.kit.errors import Conflict, NotFound
 from app.kit.ids import make_uuid7
 from app.kit.names import describe_missing, to_uuid
+from app.kit.postgres.database import Sessions
 
 _COUNT_RUNS = text("select count(*) from job_runs where account_id = :account_id")
 

@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import CheckConstraint, ForeignKey, Numeric, Text, func
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.kit.database import Base
+from app.kit.postgres.database import Base
 
 
 class Account(Base):

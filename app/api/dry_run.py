@@ -10,8 +10,8 @@ from app.billing.price_store import find_unit_price
 from app.billing.prices import UnitPrice
 from app.jobs.requests.edit import EditRequest, FileImage, to_file_ref
 from app.kit.clock import Clock
-from app.kit.database import Pool
 from app.kit.errors import FieldProblem, InvalidRequest, Unavailable
+from app.kit.postgres.database import Pool
 from app.media.files import find_file
 
 

@@ -10,7 +10,6 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from app.jobs.acceptance import KeyReused
-from app.kit.database import CONNECTION_TROUBLE
 from app.kit.errors import (
     Conflict,
     FieldProblem,
@@ -22,6 +21,7 @@ from app.kit.errors import (
     NotPermitted,
     Unavailable,
 )
+from app.kit.postgres.database import CONNECTION_TROUBLE
 from app.web.bodies import BodyCutShort, BodyTooLarge
 from app.web.request_ids import request_id_of
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 
-from app.kit.database import CONNECTION_TROUBLE, Pool
+from app.kit.postgres.database import CONNECTION_TROUBLE, Pool
 from app.web.context import DoorsHere
 from app.wiring import SchemaNotReady, require_schema
 

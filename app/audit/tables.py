@@ -8,7 +8,7 @@ from sqlalchemy import BigInteger, Identity, Index, Text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.kit.database import Base
+from app.kit.postgres.database import Base
 
 
 class AuditEntry(Base):

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import TypedDict, Unpack
 from uuid import UUID
 
-from app.kit.database import Connection
+from app.kit.postgres.database import Connection
 
 BUDGET = "budget"
 RESERVED = "reserved"

@@ -11,9 +11,9 @@ from app.audit.record import record_audit
 from app.billing.money import format_amount
 from app.billing.prices import DEFAULT_PRICES, DatedPrice, UnitPrice
 from app.billing.tables import Price
-from app.kit.database import Connection, Sessions
 from app.kit.errors import Conflict, FieldProblem, InvalidRequest, Unavailable
 from app.kit.ids import make_uuid7
+from app.kit.postgres.database import Connection, Sessions
 
 BACKDATING_LIMIT = timedelta(minutes=1)
 

@@ -17,7 +17,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.kit.database import Base
+from app.kit.postgres.database import Base
 
 AMOUNT = Numeric(18, 6)
 

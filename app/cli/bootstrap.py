@@ -3,8 +3,8 @@
 from app.accounts.store import ensure_default_account
 from app.billing.price_store import ensure_default_prices
 from app.kit.crypto import Vault
-from app.kit.database import Pool, make_engine, make_sessions
-from app.kit.schema import migrate
+from app.kit.postgres.database import Pool, make_engine, make_sessions
+from app.kit.postgres.schema import migrate
 from app.settings import Settings
 from app.teams.authenticate import ensure_operator_key
 

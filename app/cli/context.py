@@ -15,8 +15,8 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.kit.crypto import Vault
-from app.kit.database import CONNECTION_TROUBLE, make_engine, make_sessions
 from app.kit.errors import InvalidRequest, Unavailable
+from app.kit.postgres.database import CONNECTION_TROUBLE, make_engine, make_sessions
 from app.settings import Settings
 
 T = TypeVar("T")

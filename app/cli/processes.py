@@ -14,12 +14,12 @@ from app.cli.context import (
     load_settings,
 )
 from app.cli.output import say
-from app.emulator.faults import load_faults
+from app.emulator.disturb.faults import load_faults
 from app.emulator.options import EmulatorOptions, parse_key, parse_span
 from app.emulator.server import DEFAULT_PORT, serve_emulator
 from app.kit.crypto import Vault
-from app.kit.database import open_pool
-from app.kit.schema import head_revision
+from app.kit.postgres.database import open_pool
+from app.kit.postgres.schema import head_revision
 from app.settings import Settings
 from app.wiring import require_schema
 from app.worker import run_worker

@@ -7,7 +7,6 @@ from starlette.exceptions import HTTPException
 
 from app.dashscope_api.answers import WireResponse
 from app.jobs.acceptance import KeyReused
-from app.kit.database import CONNECTION_TROUBLE
 from app.kit.errors import (
     Conflict,
     GatewayError,
@@ -18,6 +17,7 @@ from app.kit.errors import (
     NotPermitted,
     Unavailable,
 )
+from app.kit.postgres.database import CONNECTION_TROUBLE
 from app.web.bodies import BodyTooLarge
 from app.web.request_ids import request_id_of
 

@@ -15,7 +15,7 @@ from fastapi import Depends, Request
 
 from app.dashscope.payloads import SESSION_HEADER
 from app.jobs.acceptance import Acceptance, Idempotency
-from app.kit.database import CONNECTION_TROUBLE
+from app.kit.postgres.database import CONNECTION_TROUBLE
 from app.web.context import DoorsHere
 from app.web.patience import patiently
 from app.wiring import Doors

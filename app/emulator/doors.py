@@ -9,8 +9,8 @@ from starlette.responses import Response
 
 from app.emulator.answers import error_body, make_request_id
 from app.emulator.checks import Refused
-from app.emulator.disrupt import disrupt_after, disrupt_before
-from app.emulator.faults import FaultRule, Place
+from app.emulator.disturb.disrupt import disrupt_after, disrupt_before
+from app.emulator.disturb.faults import FaultRule, Place
 from app.emulator.upstream import Upstream
 
 Handler = Callable[[Request, str], Awaitable[Response]]

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Mount
 
 from app.emulator.answers import error_body, make_request_id
-from app.emulator.control import Controls
+from app.emulator.disturb.control import Controls
 from app.emulator.doors import to_json
 from app.emulator.options import EmulatorOptions
 from app.emulator.storage.routes import ObjectStore

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, contextmanager
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from app.emulator.disrupt import TRANSPORT_EXTENSION
+from app.emulator.disturb.disrupt import TRANSPORT_EXTENSION
 from app.emulator.options import EmulatorOptions
 from app.emulator.routes import make_emulator
 from app.kit.clock import Clock, utc_now

@@ -17,9 +17,9 @@ from app.dashscope.payloads import (
 from app.emulator import answers
 from app.emulator.accounts import Caller
 from app.emulator.checks import JsonObject, Refused, make_missing, read_order
-from app.emulator.disrupt import Dropped
+from app.emulator.disturb.disrupt import Dropped
+from app.emulator.disturb.faults import Place, Target
 from app.emulator.doors import Handler, make_door, pass_faults, to_json
-from app.emulator.faults import Place, Target
 from app.emulator.listing import ListQuery
 from app.emulator.upstream import CreateCall, Upstream, get_model
 

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from app.dashscope.payloads import TaskStatus
 from app.emulator.accounts import Caller
 from app.emulator.checks import Failure, ModelSpec, Order
-from app.emulator.faults import TIMED_OUT, FaultRule, decide_outcomes
+from app.emulator.disturb.faults import TIMED_OUT, FaultRule, decide_outcomes
 from app.emulator.options import EmulatorOptions, Span
 from app.emulator.pictures.draw import Sketch
 from app.kit.clock import Clock

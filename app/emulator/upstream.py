@@ -19,7 +19,7 @@ from app.emulator.checks import (
     find_field_failure,
     read_order,
 )
-from app.emulator.faults import Faults, Target, find_early_failure
+from app.emulator.disturb.faults import Faults, Target, find_early_failure
 from app.emulator.options import EmulatorOptions, Span
 from app.emulator.pictures.draw import Sketch
 from app.emulator.pictures.inputs import InputReader

@@ -18,9 +18,9 @@ from app.jobs.requests.edit import (
     to_file_ref,
 )
 from app.kit.clock import Clock
-from app.kit.database import Pool
 from app.kit.errors import FieldProblem, InvalidRequest
 from app.kit.ids import make_uuid7
+from app.kit.postgres.database import Pool
 from app.media.files import (
     FileOrigin,
     StoredFile,

@@ -9,9 +9,9 @@ from app.billing.ledger import BUDGET, RESERVE, RESERVED
 from app.billing.price_store import find_unit_price
 from app.billing.prices import UnitPrice
 from app.jobs.events import QUEUE_CHANGED
-from app.kit.database import Connection, Record
 from app.kit.errors import GatewayError, InvalidRequest, Unavailable
-from app.kit.presence import PRESENT_NUMBERS
+from app.kit.postgres.database import Connection, Record
+from app.kit.postgres.presence import PRESENT_NUMBERS
 
 KEY_TTL_SECONDS = 72 * 3600
 """Three days: longer than the upstream remembers a task."""

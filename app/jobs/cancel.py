@@ -5,7 +5,7 @@ from uuid import UUID
 from app.jobs.lifecycle import Fence, JobStatus
 from app.jobs.moves import StaleRun
 from app.jobs.record import end
-from app.kit.database import Pool, transaction
+from app.kit.postgres.database import Pool, transaction
 
 
 async def cancel_queued_job(pool: Pool, job_id: UUID, *, team_id: UUID | None) -> bool:

@@ -3,7 +3,7 @@
 from typing import Any
 from uuid import UUID
 
-from app.kit.database import Connection
+from app.kit.postgres.database import Connection
 
 JOB_CHANGED = "dashgate_job_changed"
 """Carries the id of a job that has changed."""

@@ -11,8 +11,8 @@ from uuid import UUID
 import structlog
 
 from app.jobs.acceptance import Acceptance, NewJob, StillAnswering, accept_batch
-from app.kit.database import CONNECTION_TROUBLE, Pool, transaction
 from app.kit.errors import Unavailable
+from app.kit.postgres.database import CONNECTION_TROUBLE, Pool, transaction
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 

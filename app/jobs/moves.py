@@ -18,7 +18,7 @@ from app.jobs.lifecycle import (
     TaskFacts,
     sources_of,
 )
-from app.kit.database import Connection, Record
+from app.kit.postgres.database import Connection, Record
 
 
 class StaleRun(Exception):

@@ -28,7 +28,7 @@ from app.jobs.moves import (
     start_run,
     write_task,
 )
-from app.kit.database import Connection, Record
+from app.kit.postgres.database import Connection, Record
 
 
 async def record(connection: Connection, fence: Fence, decision: Decision) -> None:

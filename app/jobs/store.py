@@ -8,8 +8,8 @@ from typing import Any
 from uuid import UUID
 
 from app.jobs.lifecycle import JobStatus
-from app.kit.database import Pool, Record
 from app.kit.errors import NotFound
+from app.kit.postgres.database import Pool, Record
 
 POSITION_LIMIT = 10_000
 

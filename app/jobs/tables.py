@@ -19,7 +19,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.billing.tables import AMOUNT
-from app.kit.database import Base
+from app.kit.postgres.database import Base
 
 
 class Job(Base):

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from app.kit.database import CONNECTION_TROUBLE
+from app.kit.postgres.database import CONNECTION_TROUBLE
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 

@@ -5,8 +5,8 @@ from datetime import datetime, timedelta
 from secrets import token_hex
 from uuid import UUID
 
-from app.kit.database import Pool, Record
 from app.kit.ids import make_uuid7
+from app.kit.postgres.database import Pool, Record
 from app.media.inspect import ImageFacts
 from app.media.store import PictureStore, content_key
 

@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import CheckConstraint, ForeignKey, Index, Text, func
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.kit.database import Base
+from app.kit.postgres.database import Base
 
 
 class File(Base):

@@ -10,9 +10,9 @@ import asyncpg
 
 from app.kit.clock import Clock
 from app.kit.crypto import MINIMUM_SECRET_LENGTH, Vault
-from app.kit.database import Pool, Record
 from app.kit.errors import InvalidRequest, NotAuthenticated, NotPermitted
 from app.kit.ids import make_uuid7
+from app.kit.postgres.database import Pool, Record
 from app.teams.keys import KEY_PREFIX, MalformedKey, make_public_id, parse_key
 
 REMEMBERED_FOR = timedelta(seconds=2)

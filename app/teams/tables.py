@@ -8,7 +8,7 @@ from sqlalchemy import ARRAY, CheckConstraint, ForeignKey, Index, Numeric, Text,
 from sqlalchemy.dialects.postgresql import CIDR
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.kit.database import Base
+from app.kit.postgres.database import Base
 
 
 class Team(Base):

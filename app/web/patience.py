@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from app.kit.database import CONNECTION_TROUBLE
+from app.kit.postgres.database import CONNECTION_TROUBLE
 
 PATIENCE_SECONDS = 8.0
 STEP_SECONDS = 0.25

@@ -2,8 +2,8 @@
 
 from app.accounts.tables import Account
 from app.kit.crypto import Vault
-from app.kit.database import Pool, Sessions
 from app.kit.ids import make_uuid7
+from app.kit.postgres.database import Pool, Sessions
 from tests.factories import MODEL, make_key, make_team
 
 _JOB = """

@@ -6,7 +6,7 @@ from structlog.testing import capture_logs
 from app.accounts.directory import load_accounts
 from app.accounts.store import drain_account, get_account, remove_account
 from app.kit.crypto import Vault
-from app.kit.database import Pool, Sessions
+from app.kit.postgres.database import Pool, Sessions
 from tests.factories import ACTOR, make_account
 
 

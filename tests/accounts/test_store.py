@@ -15,8 +15,8 @@ from app.accounts.rules import AccountLimits, NewAccount, region_of
 from app.accounts.tables import Account
 from app.audit.tables import AuditEntry
 from app.kit.crypto import Vault
-from app.kit.database import Pool, Sessions
 from app.kit.errors import Conflict, InvalidRequest, NotFound
+from app.kit.postgres.database import Pool, Sessions
 from tests.accounts.running import occupy
 from tests.factories import ACTOR, make_account
 

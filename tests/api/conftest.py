@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from app.billing.price_store import ensure_default_prices
-from app.kit.database import make_engine, make_sessions, open_pool
+from app.kit.postgres.database import make_engine, make_sessions, open_pool
 from app.media.store import open_store
 from tests.api.factories import Backstage, Caller, new_caller
 from tests.api.server import make_settings, make_vault, running_api

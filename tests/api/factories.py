@@ -25,7 +25,7 @@ from app.jobs.lifecycle import (
 )
 from app.jobs.record import end, record
 from app.kit.crypto import Vault
-from app.kit.database import Pool, Sessions, transaction
+from app.kit.postgres.database import Pool, Sessions, transaction
 from app.media.files import FileOrigin, insert_file, keep_content
 from app.media.inspect import inspect_image
 from app.media.store import PictureStore, content_key

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.kit.database import Pool, Sessions
+from app.kit.postgres.database import Pool, Sessions
 from tests.api.factories import Backstage, edit
 from tests.api.relay import relayed
 from tests.api.server import make_settings, make_vault, open_client, running_api

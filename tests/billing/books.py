@@ -10,8 +10,8 @@ from app.billing.ledger import BUDGET, RESERVE, RESERVED, settle
 from app.billing.usage import add_usage
 from app.kit.clock import utc_now
 from app.kit.crypto import Vault
-from app.kit.database import Connection, Pool, Sessions, transaction
 from app.kit.ids import make_uuid7
+from app.kit.postgres.database import Connection, Pool, Sessions, transaction
 from tests.factories import MODEL, make_key, make_team
 
 _ACCEPT = """

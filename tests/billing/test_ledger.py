@@ -9,7 +9,7 @@ import pytest
 
 from app.billing.ledger import CannotSettle, find_imbalances, settle
 from app.kit.crypto import Vault
-from app.kit.database import Pool, Sessions, transaction
+from app.kit.postgres.database import Pool, Sessions, transaction
 from tests.billing.books import AcceptedJob, accept_job, end_job, make_payer
 
 _IS_ONE_WAITING = """

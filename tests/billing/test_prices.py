@@ -17,8 +17,8 @@ from app.billing.price_store import (
 from app.billing.prices import DEFAULT_PRICES, DatedPrice, UnitPrice, price_at
 from app.kit.clock import utc_now
 from app.kit.crypto import Vault
-from app.kit.database import Pool, Sessions
 from app.kit.errors import Conflict, InvalidRequest
+from app.kit.postgres.database import Pool, Sessions
 from tests.factories import ACTOR, LONG_AGO, MODEL, make_account, make_price
 
 NOW = utc_now()

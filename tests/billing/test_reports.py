@@ -22,8 +22,8 @@ from app.billing.reports import (
 )
 from app.kit.clock import utc_now
 from app.kit.crypto import Vault
-from app.kit.database import Pool, Sessions, make_engine, make_sessions, open_pool
 from app.kit.errors import InvalidRequest
+from app.kit.postgres.database import Pool, Sessions, make_engine, make_sessions, open_pool
 from tests.billing.books import Payer, accept_job, end_job, make_payer
 from tests.databases import cloned_database
 from tests.factories import MODEL

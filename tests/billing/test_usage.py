@@ -9,7 +9,7 @@ import pytest
 from app.billing.usage import find_drift
 from app.kit.clock import utc_now
 from app.kit.crypto import Vault
-from app.kit.database import Pool, Sessions, transaction
+from app.kit.postgres.database import Pool, Sessions, transaction
 from tests.billing.books import accept_job, count_job, end_job, make_payer
 
 LATE = datetime(2026, 11, 30, 20, 30, tzinfo=UTC)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.kit.database import make_engine, make_sessions
+from app.kit.postgres.database import make_engine, make_sessions
 from tests.cli.conftest import SECRET, Run
 from tests.databases import cloned_database, to_database_url
 from tests.factories import make_team

@@ -13,7 +13,7 @@ import pytest
 from app.accounts.directory import load_accounts
 from app.kit.clock import utc_now
 from app.kit.crypto import Vault
-from app.kit.database import Pool, Sessions, open_pool
+from app.kit.postgres.database import Pool, Sessions, open_pool
 from app.teams.authenticate import KeyRing
 from tests.billing.books import accept_job, end_job, make_payer
 from tests.cli.conftest import SECRET, Run

@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from app.kit.database import Connection, connect
+from app.kit.postgres.database import Connection, connect
 
 PATIENCE_SECONDS = 10.0
 

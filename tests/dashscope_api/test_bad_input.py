@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.kit.database import connect
+from app.kit.postgres.database import connect
 from tests.dashscope_api.bad_input import BadInput, list_bad_input
 from tests.dashscope_api.client import Client, open_client
 from tests.dashscope_api.wire import check_request_id

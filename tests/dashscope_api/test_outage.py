@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 from sqlalchemy import make_url
 
-from app.kit.database import to_asyncpg_dsn
+from app.kit.postgres.database import to_asyncpg_dsn
 from tests.dashscope_api.client import Client, open_client
 from tests.dashscope_api.relay import Relay, running_relay
 from tests.gateway import running_gateway

@@ -11,8 +11,8 @@ from uuid import uuid4
 import httpx
 import orjson
 
-from app.kit.database import connect
-from app.kit.presence import PRESENCE_SPACE
+from app.kit.postgres.database import connect
+from app.kit.postgres.presence import PRESENCE_SPACE
 from tests.dashscope_api.client import ASYNC, IMAGE_TO_IMAGE, Client, open_client
 from tests.dashscope_api.holds import holding_acceptance
 from tests.emulator.client import make_body

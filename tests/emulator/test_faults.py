@@ -8,7 +8,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from app.emulator.faults import RULES, Faults, Target
+from app.emulator.disturb.faults import RULES, Faults, Target
 from tests.emulator.client import QUICK, SLOW, Desk, make_body, open_desk
 
 _THROTTLED = {"on": "create", "do": "status", "status": 429, "retry_after_seconds": 3}

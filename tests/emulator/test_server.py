@@ -13,7 +13,7 @@ import pytest
 from pydantic import ValidationError
 
 from app.emulator import parse_key, parse_span
-from app.emulator.faults import load_faults
+from app.emulator.disturb.faults import load_faults
 
 _SERVE = """
 import sys

@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from tests.house.sources import (
 FILE_LINES_LIMIT = 300
 TEST_FILE_LINES_LIMIT = 500
 FUNCTION_LINES_LIMIT = 50
+FOLDER_MODULES_LIMIT = 14
 PARAMETERS_LIMIT = 6
 CAPTION_LENGTH_LIMIT = 120
 
@@ -48,6 +50,12 @@ def test_no_file_is_too_long() -> None:
         if not module.name.startswith(HISTORY)
         and module.lines_count > (TEST_FILE_LINES_LIMIT if module.is_test else FILE_LINES_LIMIT)
     ] == []
+
+
+def test_no_folder_holds_too_many_modules() -> None:
+    folders = Counter(str(Path(module.name).parent) for module in list_program())
+
+    assert {name: count for name, count in folders.items() if count > FOLDER_MODULES_LIMIT} == {}
 
 
 def test_no_function_is_too_long() -> None:

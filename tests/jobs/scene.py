@@ -14,8 +14,8 @@ from app.jobs.lifecycle import Collect, Decision, Fence, Run, TaskFacts, Upstrea
 from app.jobs.record import record
 from app.jobs.store import JobRecord, get_job
 from app.kit.crypto import Vault
-from app.kit.database import Pool, Record, Sessions, transaction
 from app.kit.ids import make_uuid7
+from app.kit.postgres.database import Pool, Record, Sessions, transaction
 from tests.factories import MODEL, make_account, make_key, make_price, make_team
 
 FAST = 1_000.0

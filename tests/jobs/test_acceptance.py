@@ -20,9 +20,9 @@ from app.jobs.acceptance import (
 from app.jobs.engine.sweep import expire_queued
 from app.jobs.intake import BATCH_LIMIT, WAITING_LIMIT, Intake
 from app.kit.crypto import Vault
-from app.kit.database import Connection, Pool, Sessions, open_pool, transaction
 from app.kit.errors import GatewayError, Unavailable
-from app.kit.presence import Presence
+from app.kit.postgres.database import Connection, Pool, Sessions, open_pool, transaction
+from app.kit.postgres.presence import Presence
 from tests.factories import make_account, make_price, make_team
 from tests.jobs.scene import Scene
 from tests.waiting import wait_until

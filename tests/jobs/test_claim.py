@@ -19,7 +19,7 @@ from app.jobs.engine.claim import (
 )
 from app.jobs.engine.submit import Submission
 from app.jobs.lifecycle import Fail, Fence, Requeue, Run
-from app.kit.database import UniqueViolation, transaction
+from app.kit.postgres.database import UniqueViolation, transaction
 from tests.jobs.scene import Scene, ended_with
 from tests.jobs.test_links import NOON
 

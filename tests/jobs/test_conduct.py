@@ -14,8 +14,8 @@ from app.jobs.engine.conduct import Conductor, Orchestra, Timings
 from app.jobs.events import QUEUE_CHANGED
 from app.kit.clock import utc_now
 from app.kit.crypto import Vault
-from app.kit.database import Sessions
-from app.kit.listener import Listener
+from app.kit.postgres.database import Sessions
+from app.kit.postgres.listener import Listener
 from tests.emulator.client import QUICK, Desk, open_desk
 from tests.factories import MODEL, make_account
 from tests.jobs.scene import Scene

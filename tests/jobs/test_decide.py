@@ -18,6 +18,7 @@ from app.jobs.engine.decide import (
     after_create,
     after_list,
     after_query,
+    answers_another,
 )
 from app.jobs.lifecycle import Collect, Doubt, Fail, Flag, Requeue, Run
 from tests.jobs.test_links import NOON
@@ -249,6 +250,25 @@ class TestAfterQuery:
 
     def test_a_task_that_was_handed_to_us_needs_no_proof(self) -> None:
         assert isinstance(query(answer("SUCCEEDED", picture("a", "rewritten"))), Collect)
+
+
+class TestAnswersAnother:
+    @pytest.mark.parametrize(
+        ("task", "is_anothers"),
+        [
+            (answer("SUCCEEDED", picture("a")), False),
+            (answer("SUCCEEDED", picture("a", "make it red")), True),
+            (answer("SUCCEEDED", picture("a"), picture("b")), True),
+            (answer("SUCCEEDED", {"url": "https://result.example/a.png"}), False),
+            (answer("SUCCEEDED", FAILED_ITEM), False),
+            (answer("RUNNING"), False),
+            (answer("FAILED"), False),
+        ],
+    )
+    def test_only_a_finished_task_tells_whose_it_is(
+        self, task: TaskAnswer, is_anothers: bool
+    ) -> None:
+        assert answers_another(task, asked_prompt=PROMPT, asked_n=1) == is_anothers
 
 
 class TestAfterList:

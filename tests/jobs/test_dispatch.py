@@ -15,7 +15,7 @@ from app.jobs.engine import dispatch
 from app.jobs.engine.claim import LaneTurn, claim_submission
 from app.jobs.engine.dispatch import LaneDesk, record_surely, work_lane
 from app.jobs.lifecycle import Collect, Run, TaskFacts, UpstreamPicture
-from app.kit.database import Connection, Pool, transaction
+from app.kit.postgres.database import Connection, Pool, transaction
 from app.media.store import PictureMissing, StoreUnavailable
 from tests.dashscope.upstreams import calling
 from tests.emulator.client import QUICK, Desk, make_picture, open_desk

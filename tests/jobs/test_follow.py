@@ -244,7 +244,7 @@ class TestDoubts:
     ) -> None:
         fence = await follower.in_doubt()
         task_id = await follower.create(prompt="another team's")
-        await follower.resolve()
+        await follower.scene.decide(fence, Run(task_id, "r", adopted=True))
         await follower.upstream.wait_for(task_id)
 
         await follower.follow()
@@ -254,6 +254,38 @@ class TestDoubts:
         assert job.attention is not None
         assert job.attention["code"] == "wrong_task"
         assert job.pictures == ()
+
+    async def test_a_task_that_has_ended_with_another_prompt_is_not_adopted(
+        self, follower: Follower
+    ) -> None:
+        fence = await follower.in_doubt()
+        await follower.upstream.wait_for(await follower.create(prompt="another team's"))
+
+        await follower.resolve()
+        assert (await follower.job(fence)).status == "submitting"
+
+        ours = await follower.create()
+        await follower.resolve()
+        run = await follower.scene.run_of(fence.job_id)
+        assert run is not None
+        assert run["upstream_task_id"] == ours
+
+    async def test_of_several_tasks_the_one_that_answers_the_request_is_adopted(
+        self, follower: Follower
+    ) -> None:
+        fence = await follower.in_doubt()
+        ours, *others = [
+            await follower.create(prompt=prompt, n=n)
+            for prompt, n in (("make it blue", 1), ("make it red", 1), ("make it blue", 2))
+        ]
+        for task_id in (ours, *others):
+            await follower.upstream.wait_for(task_id)
+
+        await follower.resolve()
+
+        run = await follower.scene.run_of(fence.job_id)
+        assert run is not None
+        assert run["upstream_task_id"] == ours
 
     async def test_a_create_that_made_nothing_goes_back_when_that_is_sure(
         self, follower: Follower

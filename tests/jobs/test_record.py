@@ -24,7 +24,7 @@ from app.jobs.lifecycle import (
 )
 from app.jobs.moves import StaleRun
 from app.jobs.record import end
-from app.kit.database import connect, transaction
+from app.kit.postgres.database import connect, transaction
 from tests.jobs.scene import Scene, ended_with
 from tests.waiting import wait_until
 

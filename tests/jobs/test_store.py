@@ -18,8 +18,8 @@ from app.jobs.store import (
     list_jobs,
 )
 from app.kit.crypto import Vault
-from app.kit.database import Sessions
 from app.kit.errors import NotFound
+from app.kit.postgres.database import Sessions
 from tests.factories import make_key, make_team
 from tests.jobs.scene import Scene
 

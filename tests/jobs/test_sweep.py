@@ -9,7 +9,7 @@ import pytest
 from app.jobs.acceptance import Idempotency
 from app.jobs.engine.sweep import BATCH, MONTHS_AHEAD, expire_queued, tidy
 from app.jobs.lifecycle import Requeue
-from app.kit.database import Pool
+from app.kit.postgres.database import Pool
 from app.media.files import FileOrigin, insert_file, keep_content
 from app.media.inspect import inspect_image
 from app.media.store import PictureStore, open_store

@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 from app.kit.crypto import Vault
-from app.kit.database import make_engine, make_sessions, open_pool
+from app.kit.postgres.database import make_engine, make_sessions, open_pool
 from tests.databases import cloned_database
 from tests.jobs.scene import Scene, make_scene
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from app.embedded import EmbeddedPostgres
-from app.kit.database import make_engine
-from app.kit.schema import migrate
+from app.kit.postgres.database import make_engine
+from app.kit.postgres.schema import migrate
 from tests.embedded.machine import server_pid
 from tests.emulator.client import QUICK
 from tests.gateway import running_gateway

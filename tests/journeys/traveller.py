@@ -1,7 +1,6 @@
 """A client of a whole gateway, and the auditor who compares its books with the upstream's."""
 
 import asyncio
-import base64
 import hashlib
 import time
 from collections import Counter
@@ -17,7 +16,7 @@ from app.billing.ledger import find_imbalances
 from app.billing.reports import ReportQuery, make_report
 from app.billing.usage import find_drift
 from app.kit.clock import utc_now
-from app.kit.database import Record, connect
+from app.kit.postgres.database import Record, connect
 from tests.emulator.client import SMALL_PICTURE
 from tests.gateway import Gateway, Seat
 
@@ -184,7 +183,3 @@ async def _read(gateway: Gateway, read: Callable[[Any], Awaitable[T]]) -> T:
         return await read(connection)
     finally:
         await connection.close()
-
-
-def to_uri(content: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(content).decode()}"

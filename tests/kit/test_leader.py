@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from app.kit import leader
-from app.kit.database import Pool
-from app.kit.leader import lead
-from app.kit.presence import PRESENT_NUMBERS, Presence
+from app.kit.postgres import leader
+from app.kit.postgres.database import Pool
+from app.kit.postgres.leader import lead
+from app.kit.postgres.presence import PRESENT_NUMBERS, Presence
 from tests.waiting import wait_until
 
 LOCK = 4711

@@ -6,13 +6,13 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from app.kit import listener as listening
 from app.kit import loop as loops
-from app.kit.database import Pool
 from app.kit.ids import make_uuid7
-from app.kit.listener import Listener
 from app.kit.loop import run_loop, wait_for_any
 from app.kit.pace import Pace
+from app.kit.postgres import listener as listening
+from app.kit.postgres.database import Pool
+from app.kit.postgres.listener import Listener
 from tests.waiting import wait_until
 
 CHANNEL = "dashgate_test"

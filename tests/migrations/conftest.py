@@ -3,7 +3,7 @@
 import pytest
 
 from app.kit.crypto import Vault
-from app.kit.database import Pool, Sessions
+from app.kit.postgres.database import Pool, Sessions
 from tests.jobs.scene import Scene, make_scene
 
 

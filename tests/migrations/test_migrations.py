@@ -11,9 +11,9 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.audit.record import record_audit
-from app.kit.database import Base, Pool, Sessions, make_engine, open_pool
 from app.kit.ids import make_uuid7
-from app.kit.schema import find_revision, head_revision, is_ours, migrate
+from app.kit.postgres.database import Base, Pool, Sessions, make_engine, open_pool
+from app.kit.postgres.schema import find_revision, head_revision, is_ours, migrate
 from tests.databases import cloned_database
 from tests.jobs.scene import Scene
 

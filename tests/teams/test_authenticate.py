@@ -8,8 +8,8 @@ import pytest
 
 from app.kit.clock import utc_now
 from app.kit.crypto import Vault
-from app.kit.database import Pool, Sessions
 from app.kit.errors import GatewayError, InvalidRequest, NotAuthenticated, NotPermitted
+from app.kit.postgres.database import Pool, Sessions
 from app.teams.authenticate import (
     REMEMBERED_FOR,
     KeyRing,

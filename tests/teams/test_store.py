@@ -13,8 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.audit.tables import AuditEntry
 from app.kit.clock import utc_now
 from app.kit.crypto import Vault
-from app.kit.database import Sessions
 from app.kit.errors import Conflict, InvalidRequest, NotFound
+from app.kit.postgres.database import Sessions
 from app.teams import store
 from app.teams.rules import KeySettings, Role, TeamSettings
 from app.teams.tables import Key, Team

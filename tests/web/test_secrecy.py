@@ -7,7 +7,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from app.kit.database import Pool
+from app.kit.postgres.database import Pool
 from tests.gateway import Gateway, running_gateway
 from tests.jobs.bodies import SMALL_PNG
 from tests.media.images import make_uri

@@ -20,9 +20,9 @@ from app.cli.local.supervisor import stop_at_signals
 from app.cli.local.up import introduce
 from app.cli.output import print_table, say
 from app.kit.clock import utc_now
-from app.kit.database import make_engine, make_sessions
 from app.kit.errors import InvalidRequest, NotFound
 from app.kit.ports import find_free_port, is_port_free
+from app.kit.postgres.database import make_engine, make_sessions
 from app.media.inspect import UnreadableImage, inspect_image, verify_picture
 from app.settings import Settings
 from app.teams.rules import KeySettings, TeamSettings

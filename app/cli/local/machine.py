@@ -27,8 +27,8 @@ from app.cli.local.upstream import choose_upstream, make_first_operator_key
 from app.cli.output import say
 from app.embedded import EmbeddedPostgres
 from app.kit.crypto import Vault
-from app.kit.database import open_pool
 from app.kit.errors import Conflict, Unavailable
+from app.kit.postgres.database import open_pool
 from app.settings import Settings
 
 ROOT = Path(__file__).parents[3]

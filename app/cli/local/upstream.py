@@ -18,9 +18,9 @@ from app.accounts.store import (
 from app.accounts.tables import Account
 from app.kit.clock import utc_now
 from app.kit.crypto import Vault
-from app.kit.database import make_engine, make_sessions
 from app.kit.errors import Conflict
 from app.kit.ports import find_free_port, is_port_free
+from app.kit.postgres.database import make_engine, make_sessions
 from app.settings import Settings
 from app.teams.rules import KeySettings, Role
 from app.teams.store import create_key

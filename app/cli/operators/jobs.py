@@ -20,8 +20,8 @@ from app.jobs.links import Links
 from app.jobs.store import JobFilter, JobRecord, get_job, list_events, list_jobs
 from app.jobs.view import to_job_view, to_public
 from app.kit.clock import utc_now
-from app.kit.database import Pool, open_pool
 from app.kit.errors import FieldProblem, InvalidRequest
+from app.kit.postgres.database import Pool, open_pool
 from app.kit.times import to_rfc3339
 from app.settings import Settings
 

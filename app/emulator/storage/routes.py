@@ -8,8 +8,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from app.emulator.answers import make_request_id
+from app.emulator.disturb.faults import Target
 from app.emulator.doors import pass_faults
-from app.emulator.faults import Target
 from app.emulator.storage.signing import StorageRefused, storage_error_xml
 from app.emulator.tasks import Task
 from app.emulator.upstream import Upstream

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 from app.jobs.engine.submit import Submission
 from app.jobs.events import JOB_CHANGED
 from app.jobs.lifecycle import UPSTREAM_MEMORY, Fence
-from app.kit.database import Connection, Record
+from app.kit.postgres.database import Connection, Record
 
 PACE_MARGIN = 1.05
 """Submits are spaced 5 % wider than the account's rate: network jitter must not bunch them."""

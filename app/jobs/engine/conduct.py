@@ -20,10 +20,10 @@ from app.jobs.engine.watch import AccountView
 from app.jobs.events import QUEUE_CHANGED
 from app.kit.clock import Clock
 from app.kit.crypto import Vault
-from app.kit.database import CONNECTION_TROUBLE, Pool
-from app.kit.listener import Listener
 from app.kit.loop import run_loop, wait_for_any
 from app.kit.pace import Pace
+from app.kit.postgres.database import CONNECTION_TROUBLE, Pool
+from app.kit.postgres.listener import Listener
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 

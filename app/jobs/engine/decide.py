@@ -173,6 +173,15 @@ def _after_unknown(facts: TaskFacts, unknown_for: timedelta | None) -> Decision:
     return Fail("task_lost", "the upstream has lost the task it accepted", task=facts)
 
 
+def answers_another(answer: TaskAnswer, *, asked_prompt: str, asked_n: int) -> bool:
+    """Whether a task is certain to have been made by another request than that."""
+    if answer.output.task_status is not TaskStatus.SUCCEEDED:
+        return False
+    results = answer.output.results
+    echoed = {item.orig_prompt for item in results if item.orig_prompt is not None}
+    return len(results) != asked_n or not echoed <= {asked_prompt}
+
+
 def _is_asked_for(answer: TaskAnswer, asked_prompt: str, asked_n: int) -> bool:
     results = answer.output.results
     echoed = {item.orig_prompt for item in results if item.orig_prompt is not None}

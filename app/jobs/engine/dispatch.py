@@ -14,8 +14,14 @@ from app.jobs.engine.submit import ReadInput, Submission, submit
 from app.jobs.lifecycle import Decision, Fence, Flag
 from app.jobs.moves import StaleRun
 from app.jobs.record import record
-from app.kit.database import CONNECTION_TROUBLE, UNWRITABLE, Pool, UniqueViolation, transaction
 from app.kit.loop import wait_for_any
+from app.kit.postgres.database import (
+    CONNECTION_TROUBLE,
+    UNWRITABLE,
+    Pool,
+    UniqueViolation,
+    transaction,
+)
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 

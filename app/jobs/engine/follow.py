@@ -1,7 +1,7 @@
 """One account's tasks followed to their end: running ones watched, doubtful ones looked up."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -9,12 +9,18 @@ import structlog
 
 from app.dashscope.client import UpstreamTrouble
 from app.dashscope.payloads import ListedTask
-from app.jobs.engine.decide import after_list, after_query
+from app.jobs.engine.decide import after_list, after_query, answers_another
 from app.jobs.engine.dispatch import record_surely
-from app.jobs.engine.watch import AccountView, RunningTask, find_finished, list_tasks
+from app.jobs.engine.watch import (
+    AccountView,
+    RunningTask,
+    find_answer,
+    find_finished,
+    list_tasks,
+)
 from app.jobs.lifecycle import Fence
 from app.kit.clock import Clock
-from app.kit.database import Pool
+from app.kit.postgres.database import Pool
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -57,8 +63,15 @@ async def resolve_doubts(desk: AccountDesk, models: Sequence[str]) -> bool:
     """Look in the upstream's list for creates whose outcome was lost, and record what it says."""
     for model in models:
         for row in await desk.pool.fetch(_LOAD_DOUBTS, desk.account_id, model):
-            fence = Fence(row["job_id"], row["attempt"])
-            await _resolve(desk, _Doubtful(fence, model, row["intended_at"], row["age"]))
+            doubt = _Doubtful(
+                fence=Fence(row["job_id"], row["attempt"]),
+                model=model,
+                prompt=row["prompt"],
+                n=row["n"],
+                intended_at=row["intended_at"],
+                age=row["age"],
+            )
+            await _resolve(desk, doubt)
     return False
 
 
@@ -68,6 +81,8 @@ class _Doubtful:
 
     fence: Fence
     model: str
+    prompt: str = field(repr=False)
+    n: int
     intended_at: datetime
     age: timedelta
 
@@ -83,6 +98,7 @@ async def _resolve(desk: AccountDesk, doubt: _Doubtful) -> None:
     until = doubt.intended_at + desk.settle + DOUBT_SKEW
     window = [task for task in listed if since <= task.gmt_create <= until]
     unattached, is_contested = await _look_for_owners(desk, doubt, window)
+    unattached = await _leave_out_others(desk, doubt, unattached)
     decision = after_list(unattached, is_contested=is_contested, age=doubt.age, settle=desk.settle)
     if decision is not None:
         await record_surely(desk.pool, doubt.fence, decision)
@@ -106,6 +122,21 @@ async def _look_for_owners(
         rival - DOUBT_SKEW <= task.gmt_create for task in unattached
     )
     return unattached, is_contested
+
+
+async def _leave_out_others(
+    desk: AccountDesk, doubt: _Doubtful, tasks: Sequence[ListedTask]
+) -> list[ListedTask]:
+    """The tasks without those that have ended with the pictures of another request."""
+    left = []
+    for task in tasks:
+        answer = await find_answer(desk.view, task.task_id) if task.status.is_final else None
+        is_anothers = answer is not None and answers_another(
+            answer, asked_prompt=doubt.prompt, asked_n=doubt.n
+        )
+        if not is_anothers:
+            left.append(task)
+    return left
 
 
 async def _load_running(desk: AccountDesk, model: str) -> list[RunningTask]:
@@ -137,8 +168,10 @@ order by runs.submitted_at
 """
 
 _LOAD_DOUBTS = """
-select runs.job_id, runs.attempt, attempts.intended_at, now() - attempts.intended_at as age
+select runs.job_id, runs.attempt, jobs.prompt, jobs.n, attempts.intended_at,
+    now() - attempts.intended_at as age
 from job_runs as runs
+join jobs on jobs.id = runs.job_id
 join attempts on attempts.job_id = runs.job_id and attempts.number = runs.attempt
 where runs.account_id = $1 and runs.model = $2 and runs.status = 'submitting'
     and (runs.lease_expires_at is null or runs.lease_expires_at < now())

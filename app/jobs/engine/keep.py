@@ -28,7 +28,7 @@ from app.jobs.lifecycle import Flag, JobStatus
 from app.jobs.moves import StaleRun
 from app.jobs.record import end, record
 from app.kit.clock import Clock
-from app.kit.database import CONNECTION_TROUBLE, Connection, Pool, transaction
+from app.kit.postgres.database import CONNECTION_TROUBLE, Connection, Pool, transaction
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 

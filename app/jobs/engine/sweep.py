@@ -5,7 +5,7 @@ import structlog
 from app.jobs.lifecycle import Fence, JobStatus
 from app.jobs.moves import StaleRun
 from app.jobs.record import end
-from app.kit.database import Pool, transaction
+from app.kit.postgres.database import Pool, transaction
 from app.media.files import delete_expired_files
 from app.media.store import PictureStore
 

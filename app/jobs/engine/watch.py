@@ -62,7 +62,7 @@ async def find_finished(
         log.warning("account.list_failed", reason=str(error))
         listed = {}
     suspects = [task for task in tasks if _may_have_ended(task, listed.get(task.task_id), now)]
-    answers = await asyncio.gather(*(_query(view, task) for task in suspects))
+    answers = await asyncio.gather(*(find_answer(view, task.task_id) for task in suspects))
     return [
         (task, answer)
         for task, answer in zip(suspects, answers, strict=True)
@@ -98,16 +98,17 @@ async def list_tasks(
     return found
 
 
+async def find_answer(view: AccountView, task_id: str) -> TaskAnswer | None:
+    """What the upstream says of one task; None when it says nothing this time."""
+    await view.query_pace.take()
+    try:
+        return await view.upstream.get_task(task_id)
+    except UpstreamTrouble as error:
+        log.warning("task.query_failed", task_id=task_id, reason=str(error))
+        return None
+
+
 def _may_have_ended(task: RunningTask, item: ListedTask | None, now: datetime) -> bool:
     if item is not None:
         return item.status.is_final
     return now - task.submitted_at > UNLISTED_PATIENCE
-
-
-async def _query(view: AccountView, task: RunningTask) -> TaskAnswer | None:
-    await view.query_pace.take()
-    try:
-        return await view.upstream.get_task(task.task_id)
-    except UpstreamTrouble as error:
-        log.warning("task.query_failed", job_id=str(task.fence.job_id), reason=str(error))
-        return None

@@ -5,8 +5,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from app.emulator.disturb.faults import RULES
 from app.emulator.doors import to_json
-from app.emulator.faults import RULES
 from app.emulator.upstream import Upstream
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import structlog
 
-from app.kit.database import CONNECTION_TROUBLE, Connection, connect
 from app.kit.loop import wait_for_any
+from app.kit.postgres.database import CONNECTION_TROUBLE, Connection, connect
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 import structlog
 
-from app.kit.database import CONNECTION_TROUBLE, connect
 from app.kit.loop import wait_for_any
+from app.kit.postgres.database import CONNECTION_TROUBLE, connect
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 

@@ -10,9 +10,9 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.kit.database import Pool
+from app.kit.postgres.database import Pool
 
-MIGRATIONS = Path(__file__).parents[2] / "migrations"
+MIGRATIONS = Path(__file__).parents[3] / "migrations"
 MIGRATION_LOCK = 0x6461_7368_0001
 _PARTITION = re.compile(r"_(y\d{4}m\d{2}|rest)$")
 

@@ -3,7 +3,7 @@
 import asyncio
 import random
 
-from app.kit.leader import lead
+from app.kit.postgres.leader import lead
 
 PRESENCE_SPACE = 0x6461_7368
 """High half of the lock; the low half is the process's own number."""

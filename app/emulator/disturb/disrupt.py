@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from app.emulator.answers import error_body, make_request_id
-from app.emulator.faults import FaultRule
+from app.emulator.disturb.faults import FaultRule
 
 TRANSPORT_EXTENSION = "emulator.transport"
 """The ASGI extension under which the server hands out the connection's transport."""

@@ -1,0 +1,1 @@
+"""Faults: what they are, how they are set, how they strike."""

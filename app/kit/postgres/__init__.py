@@ -1,0 +1,1 @@
+"""Postgres for every room: connections, schema, locks and notifications."""
