@@ -41,7 +41,10 @@ class Sending:
         digest = sha256(session.encode() + b"\0" + body)
         self._guard = (team_id, f"sent:{digest.hexdigest()}")
         return Idempotency(
-            self._guard[1], digest.digest(), guard_owner=self._doors.presence.number
+            self._guard[1],
+            digest.digest(),
+            guard_owner=self._doors.presence.number,
+            is_abandoned=self._request.is_disconnected,
         )
 
     async def note_accepted(self, acceptance: Acceptance) -> None:

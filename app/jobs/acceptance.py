@@ -1,7 +1,7 @@
 """The acceptance transaction: jobs, runs, first events, reservations and idempotency keys."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -25,6 +25,8 @@ class Idempotency:
     key: str
     fingerprint: bytes
     guard_owner: int | None = None
+    is_abandoned: Callable[[], Awaitable[bool]] | None = field(default=None, compare=False)
+    """Whether nobody waits for this request any more, so that it need not make a job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,12 @@ class StillAnswering(Unavailable):
     """An equal create is being answered: only its end tells whether this one is meant."""
 
     code = "still_answering"
+
+
+class Abandoned(Unavailable):
+    """A request whose client left before it was stored, and sent it again."""
+
+    code = "abandoned"
 
 
 async def accept_batch(connection: Connection, jobs: Sequence[NewJob]) -> list[Outcome]:

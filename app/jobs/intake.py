@@ -10,7 +10,7 @@ from uuid import UUID
 
 import structlog
 
-from app.jobs.acceptance import Acceptance, NewJob, StillAnswering, accept_batch
+from app.jobs.acceptance import Abandoned, Acceptance, NewJob, StillAnswering, accept_batch
 from app.kit.errors import Unavailable
 from app.kit.postgres.database import CONNECTION_TROUBLE, Pool, transaction
 
@@ -63,6 +63,7 @@ class Intake:
             except StillAnswering:
                 if asyncio.get_running_loop().time() > deadline:
                     raise
+                await _refuse_if_abandoned(job)
                 await asyncio.sleep(ANSWER_STEP_SECONDS)
 
     async def _accept(self, job: NewJob) -> Acceptance:
@@ -140,6 +141,13 @@ class Intake:
             else:
                 return {row["id"] for row in rows}
         return set()
+
+
+async def _refuse_if_abandoned(job: NewJob) -> None:
+    """The equal create that is being answered is this one, sent again by a client that left."""
+    is_abandoned = job.idempotency.is_abandoned if job.idempotency is not None else None
+    if is_abandoned is not None and await is_abandoned():
+        raise Abandoned("the client has left and sent its request again")
 
 
 _NOT_STORED = Unavailable(

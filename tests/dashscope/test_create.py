@@ -3,6 +3,7 @@
 import asyncio
 import zlib
 from collections.abc import Awaitable, Callable
+from contextlib import closing, suppress
 
 import orjson
 import pytest
@@ -227,11 +228,13 @@ async def test_each_create_has_a_connection_of_its_own() -> None:
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         ports.append(writer.get_extra_info("peername")[1])
-        while not reader.at_eof():
-            head = await reader.readuntil(b"\r\n\r\n")
-            await reader.readexactly(int(head.lower().split(b"content-length: ")[1].split()[0]))
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(TASK), TASK))
-            await writer.drain()
+        with suppress(asyncio.IncompleteReadError), closing(writer):
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                length = int(head.lower().split(b"content-length: ")[1].split()[0])
+                await reader.readexactly(length)
+                length = len(TASK)
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (length, TASK))
+                await writer.drain()
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     async with server, calling(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}") as api:

@@ -36,7 +36,6 @@ async def expire_queued(pool: Pool) -> bool:
 
 async def tidy(pool: Pool, store: PictureStore) -> bool:
     """Delete what has served its time; says whether there may be more."""
-    await pool.execute("select ensure_partitions('job_events', now(), $1)", MONTHS_AHEAD)
     keys = await pool.fetch(
         """
         delete from idempotency_keys where ctid = any(array(
@@ -47,4 +46,5 @@ async def tidy(pool: Pool, store: PictureStore) -> bool:
     )
     files = await delete_expired_files(pool, store, limit=BATCH)
     await store.sweep_leftovers()
+    await pool.execute("select ensure_partitions('job_events', now(), $1)", MONTHS_AHEAD)
     return len(keys) == BATCH or files == BATCH
