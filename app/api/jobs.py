@@ -1,6 +1,5 @@
 """Jobs of the native door: create, read, list."""
 
-import asyncio
 from hashlib import sha256
 from typing import Annotated
 from uuid import UUID
@@ -24,6 +23,7 @@ from app.jobs.view import JobView, to_job_view, to_public
 from app.kit.errors import InvalidRequest
 from app.kit.paging import make_cursor
 from app.teams.authenticate import Caller
+from app.web.bodies import parse_body
 from app.web.context import DoorsHere, LinksHere, Reader, Writer, get_bodies
 from app.web.etags import has_current, make_etag
 from app.web.idempotency import read_idempotency_key
@@ -134,7 +134,7 @@ async def _accept(request: Request, doors: Doors, caller: Caller) -> Acceptance:
     key = read_idempotency_key(request)
     asker = Asker(caller.team_id, caller.key_id, DOOR)
     async with get_bodies(request).read(request) as body:
-        asked = await asyncio.to_thread(_parse, body)
+        asked = await parse_body(body, _parse)
         idempotency = None if key is None else Idempotency(f"key:{key}", fingerprint(asked))
         return await accept_job(doors.accept, asker, asked, idempotency=idempotency)
 
@@ -142,7 +142,7 @@ async def _accept(request: Request, doors: Doors, caller: Caller) -> Acceptance:
 async def _answer_dry_run(request: Request, doors: Doors, caller: Caller) -> JSONResponse:
     assert caller.team_id is not None
     async with get_bodies(request).read(request) as body:
-        asked = await asyncio.to_thread(_parse, body)
+        asked = await parse_body(body, _parse)
         view = await dry_run_edit(
             doors.base.pool, asked, team_id=caller.team_id, clock=doors.base.clock
         )

@@ -1,7 +1,5 @@
 """Create a task: routed by model, accepted once, answered only after it is durable."""
 
-import asyncio
-
 import orjson
 from fastapi import APIRouter, Request
 
@@ -18,6 +16,7 @@ from app.jobs.accept import Asker, accept_job
 from app.jobs.acceptance import Idempotency
 from app.jobs.requests.edit import EditRequest, fingerprint
 from app.jobs.requests.parse_dashscope import parse_dashscope
+from app.web.bodies import parse_body
 from app.web.context import Bodies, DoorsHere, Writer
 from app.web.idempotency import read_idempotency_key
 from app.web.request_ids import request_id_of
@@ -41,7 +40,7 @@ async def create_task(
     assert caller.team_id is not None
     asker = Asker(caller.team_id, caller.key_id, DOOR)
     async with bodies.read(request) as body:
-        asked = await asyncio.to_thread(_parse, body)
+        asked = await parse_body(body, _parse)
         once = (
             sending.guard(caller.team_id, body)
             if key is None

@@ -1,13 +1,16 @@
 """Request bodies: each within a limit, all together within a memory budget."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message
 
 from app.kit.errors import GatewayError, InvalidRequest, Unavailable
+
+Parsed = TypeVar("Parsed")
 
 WORKING_COPIES = 3
 """A body in base64 is held as bytes, as text and decoded, for a moment all at once."""
@@ -118,6 +121,13 @@ class BodyBudget:
 def _announced_bytes(request: Request) -> int | None:
     value = request.headers.get("content-length", "")
     return int(value) if value.isdecimal() else None
+
+
+async def parse_body(body: bytes, parse: Callable[[bytes], Parsed]) -> Parsed:
+    """Parse beside the event loop when the body is large enough to hold it up."""
+    if len(body) <= SMALL_BYTES:
+        return parse(body)
+    return await asyncio.to_thread(parse, body)
 
 
 def with_body(request: Request, body: bytes) -> Request:
