@@ -1,7 +1,8 @@
 """A job's life: its statuses, the moves between them, and what a step may decide (pure).
 
 queued ──> submitting ──> running ──> finalizing ──> succeeded | failed
-  │  ^──────────┘  (no task was made)
+  │  ^          │            │
+  │  └──────────┴────────────┘  (no task was made for it)
   └──> canceled | expired
 """
 
@@ -34,7 +35,7 @@ FINAL = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED, Jo
 MOVES: dict[JobStatus, frozenset[JobStatus]] = {
     JobStatus.QUEUED: frozenset({JobStatus.SUBMITTING, JobStatus.CANCELED, JobStatus.EXPIRED}),
     JobStatus.SUBMITTING: frozenset({JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.FAILED}),
-    JobStatus.RUNNING: frozenset({JobStatus.FINALIZING, JobStatus.FAILED}),
+    JobStatus.RUNNING: frozenset({JobStatus.QUEUED, JobStatus.FINALIZING, JobStatus.FAILED}),
     JobStatus.FINALIZING: frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED}),
     JobStatus.SUCCEEDED: frozenset(),
     JobStatus.FAILED: frozenset(),
@@ -112,6 +113,14 @@ class Doubt:
 
 
 @dataclass(frozen=True, slots=True)
+class Disown:
+    """The adopted task was another's, and none was made for the job: it waits its turn again."""
+
+    task_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Collect:
     """The task has succeeded: its pictures are to be kept."""
 
@@ -140,4 +149,4 @@ class Flag:
     detail: str
 
 
-Decision = Run | Requeue | Doubt | Collect | Fail | Flag
+Decision = Run | Requeue | Doubt | Disown | Collect | Fail | Flag

@@ -8,6 +8,7 @@ from app.jobs.events import PICTURES_WAITING, QUEUE_CHANGED, wake, write_event
 from app.jobs.lifecycle import (
     UPSTREAM_MEMORY,
     Collect,
+    Disown,
     Doubt,
     Fail,
     Fence,
@@ -19,6 +20,12 @@ from app.jobs.lifecycle import (
     sources_of,
 )
 from app.kit.postgres.database import Connection, Record
+
+_BACK_IN_QUEUE = (
+    "account_id = null, lane_id = null, slot = null, upstream_task_id = null, submitted_at = null,"
+    " due_at = now() + make_interval(secs => $5), lease_token = null, lease_expires_at = null,"
+    " attention_code = null, attention_since = null, attention_detail = null"
+)
 
 
 class StaleRun(Exception):
@@ -58,17 +65,10 @@ async def start_run(connection: Connection, fence: Fence, decision: Run) -> None
 
 
 async def requeue_run(connection: Connection, fence: Fence, decision: Requeue) -> None:
-    freed = await _move(
-        connection,
-        fence,
-        JobStatus.QUEUED,
-        "account_id = null, lane_id = null, slot = null,"
-        " due_at = now() + make_interval(secs => $5), lease_token = null,"
-        " lease_expires_at = null, attention_code = null, attention_since = null,"
-        " attention_detail = null",
-        decision.delay_seconds,
-    )
     await settle_attempt(connection, fence, decision.outcome, decision)
+    freed = await _move(
+        connection, fence, JobStatus.QUEUED, _BACK_IN_QUEUE, decision.delay_seconds
+    )
     if decision.pause_seconds > 0:
         await connection.execute(
             """
@@ -113,6 +113,30 @@ async def doubt_run(connection: Connection, fence: Fence, decision: Doubt) -> No
         fence.job_id,
         "job.submission_unknown",
         {"attempt": fence.attempt, "reason": decision.reason},
+    )
+
+
+async def disown_run(connection: Connection, fence: Fence, decision: Disown) -> None:
+    disowned = await connection.fetchval(
+        """
+        update attempts set outcome = 'absent', settled_at = now(), upstream_task_id = null,
+            error_code = 'wrong_task', error_message = $4
+        where job_id = $1 and number = $2 and outcome = 'adopted' and upstream_task_id = $3
+        returning true
+        """,
+        fence.job_id,
+        fence.attempt,
+        decision.task_id,
+        decision.reason,
+    )
+    if disowned is None:
+        raise StaleRun
+    await _move(connection, fence, JobStatus.QUEUED, _BACK_IN_QUEUE, 0.0)
+    await write_event(
+        connection,
+        fence.job_id,
+        "job.disowned",
+        {"attempt": fence.attempt, "task_id": decision.task_id, "reason": decision.reason},
     )
 
 

@@ -9,6 +9,7 @@ from app.jobs.events import QUEUE_CHANGED, wake, write_event
 from app.jobs.lifecycle import (
     Collect,
     Decision,
+    Disown,
     Doubt,
     Fail,
     Fence,
@@ -21,6 +22,7 @@ from app.jobs.lifecycle import (
 from app.jobs.moves import (
     StaleRun,
     collect_run,
+    disown_run,
     doubt_run,
     flag_run,
     requeue_run,
@@ -40,6 +42,8 @@ async def record(connection: Connection, fence: Fence, decision: Decision) -> No
             await requeue_run(connection, fence, decision)
         case Doubt():
             await doubt_run(connection, fence, decision)
+        case Disown():
+            await disown_run(connection, fence, decision)
         case Collect():
             await collect_run(connection, fence, decision)
         case Fail():

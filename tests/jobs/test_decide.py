@@ -16,11 +16,12 @@ from app.jobs.engine.decide import (
     UNKNOWN_PATIENCE,
     Unprepared,
     after_create,
+    after_disowning,
     after_list,
     after_query,
     answers_another,
 )
-from app.jobs.lifecycle import Collect, Doubt, Fail, Flag, Requeue, Run
+from app.jobs.lifecycle import Collect, Disown, Doubt, Fail, Flag, Requeue, Run
 from tests.jobs.test_links import NOON
 
 SETTLE = timedelta(seconds=70)
@@ -243,13 +244,41 @@ class TestAfterQuery:
     def test_an_adopted_task_that_answers_another_request_is_shown_to_nobody(
         self, results: list[dict[str, Any]]
     ) -> None:
-        decision = query(answer("SUCCEEDED", *results), adopted=True)
+        assert isinstance(query(answer("SUCCEEDED", *results), adopted=True), Disown)
 
-        assert isinstance(decision, Flag)
-        assert decision.code == "wrong_task"
+    @pytest.mark.parametrize("status", ["FAILED", "CANCELED"])
+    def test_the_failure_of_an_adopted_task_says_nothing_of_the_job(self, status: str) -> None:
+        assert isinstance(query(answer(status), adopted=True), Disown)
+
+    @pytest.mark.parametrize("status", ["PENDING", "RUNNING"])
+    def test_an_adopted_task_that_goes_on_may_still_be_the_jobs(self, status: str) -> None:
+        assert query(answer(status), adopted=True) is None
+
+    def test_an_echo_without_the_white_space_around_is_still_the_same_prompt(self) -> None:
+        task = answer("SUCCEEDED", picture("a", f" {PROMPT}\n"))
+
+        assert isinstance(query(task, adopted=True), Collect)
 
     def test_a_task_that_was_handed_to_us_needs_no_proof(self) -> None:
         assert isinstance(query(answer("SUCCEEDED", picture("a", "rewritten"))), Collect)
+
+
+class TestAfterDisowning:
+    DISOWNED = Disown("t-1", "another's")
+
+    def test_nothing_happens_before_the_list_can_be_trusted(self) -> None:
+        assert after_disowning(self.DISOWNED, None) is None
+
+    def test_the_job_waits_its_turn_again_when_nothing_else_was_made(self) -> None:
+        nothing = Requeue("absent", "not_created", "none")
+
+        assert after_disowning(self.DISOWNED, nothing) == self.DISOWNED
+
+    def test_a_person_decides_when_another_task_may_be_the_jobs(self) -> None:
+        decision = after_disowning(self.DISOWNED, Run("t-2", "r-2", adopted=True))
+
+        assert isinstance(decision, Flag)
+        assert decision.code == "wrong_task"
 
 
 class TestAnswersAnother:

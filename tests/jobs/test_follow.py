@@ -248,12 +248,55 @@ class TestDoubts:
         await follower.upstream.wait_for(task_id)
 
         await follower.follow()
+        assert (await follower.job(fence)).status == "running"
+        await follower.let_pass(SETTLE)
+        await follower.follow()
+
+        job = await follower.job(fence)
+        assert (job.status, job.pictures) == ("queued", ())
+        assert "job.disowned" in await follower.scene.story_of(fence.job_id)
+        (attempt,) = await follower.scene.attempts_of(fence.job_id)
+        assert (attempt["outcome"], attempt["upstream_task_id"]) == ("absent", None)
+
+    async def test_a_job_is_sent_again_when_the_task_it_adopted_failed(
+        self, follower: Follower
+    ) -> None:
+        fence = await follower.in_doubt()
+        task_id = await follower.create(size="1*1")
+        await follower.scene.decide(fence, Run(task_id, "r", adopted=True))
+        await follower.upstream.wait_for(task_id)
+        await follower.let_pass(SETTLE)
+
+        await follower.follow()
+
+        job = await follower.job(fence)
+        assert (job.status, job.error_code) == ("queued", None)
+
+    async def test_a_job_stays_while_another_task_than_the_disowned_may_be_its_own(
+        self, follower: Follower
+    ) -> None:
+        fence = await follower.in_doubt()
+        stranger = await follower.create(prompt="another team's")
+        await follower.scene.decide(fence, Run(stranger, "r", adopted=True))
+        await follower.upstream.wait_for(stranger)
+        await follower.create()
+        await follower.let_pass(SETTLE)
+
+        await follower.follow()
 
         job = await follower.job(fence)
         assert job.status == "running"
         assert job.attention is not None
         assert job.attention["code"] == "wrong_task"
-        assert job.pictures == ()
+
+    async def test_a_failed_task_is_nobodys_and_closes_no_lane(self, follower: Follower) -> None:
+        fence = await follower.in_doubt()
+        await follower.upstream.wait_for(await follower.create(size="1*1"))
+        await follower.let_pass(SETTLE)
+
+        await follower.resolve()
+
+        assert (await follower.job(fence)).status == "queued"
 
     async def test_a_task_that_has_ended_with_another_prompt_is_not_adopted(
         self, follower: Follower

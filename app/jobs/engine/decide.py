@@ -12,6 +12,7 @@ from app.jobs.lifecycle import (
     UPSTREAM_MEMORY,
     Collect,
     Decision,
+    Disown,
     Doubt,
     Fail,
     Flag,
@@ -68,7 +69,7 @@ def after_query(
 
     A task that was found in the list rather than handed to us is trusted only once its prompt
     and its number of pictures are those that were asked: nobody may ever see another team's
-    picture.
+    picture. Nor does its failure say anything about this job.
     """
     output = answer.output
     facts = TaskFacts(
@@ -78,11 +79,11 @@ def after_query(
         ended_at=output.end_time,
         image_count=answer.usage.image_count if answer.usage else 0,
     )
+    if adopted and not _may_be_asked_for(answer, asked_prompt, asked_n):
+        return Disown(output.task_id, "the adopted task is not known to be this job's")
     match output.task_status:
         case TaskStatus.PENDING | TaskStatus.RUNNING:
             return None
-        case TaskStatus.SUCCEEDED if adopted and not _is_asked_for(answer, asked_prompt, asked_n):
-            return Flag("wrong_task", "the adopted task answers another request")
         case TaskStatus.SUCCEEDED:
             return _after_success(answer, facts, asked_n)
         case TaskStatus.FAILED:
@@ -118,6 +119,19 @@ def after_list(
     if age > LIST_REACH:
         return Flag("submission_unknown", "the upstream's list no longer tells of this create")
     return Requeue("absent", "not_created", "the upstream lists no task of this create")
+
+
+def after_disowning(disowned: Disown, rest: Decision | None) -> Decision | None:
+    """What becomes of a job whose adopted task was another's, by what the list shows without it.
+
+    None: the list cannot be trusted yet. A person decides when another task may be the job's.
+    """
+    match rest:
+        case None:
+            return None
+        case Requeue():
+            return disowned
+    return Flag("wrong_task", disowned.reason)
 
 
 def _back_off(attempt: int) -> float:
@@ -174,15 +188,27 @@ def _after_unknown(facts: TaskFacts, unknown_for: timedelta | None) -> Decision:
 
 
 def answers_another(answer: TaskAnswer, *, asked_prompt: str, asked_n: int) -> bool:
-    """Whether a task is certain to have been made by another request than that."""
+    """Whether a succeeded task is certain to have been made by another request than that."""
     if answer.output.task_status is not TaskStatus.SUCCEEDED:
         return False
     results = answer.output.results
-    echoed = {item.orig_prompt for item in results if item.orig_prompt is not None}
-    return len(results) != asked_n or not echoed <= {asked_prompt}
+    return len(results) != asked_n or not _echoed(answer) <= {_fold(asked_prompt)}
 
 
-def _is_asked_for(answer: TaskAnswer, asked_prompt: str, asked_n: int) -> bool:
+def _may_be_asked_for(answer: TaskAnswer, asked_prompt: str, asked_n: int) -> bool:
+    """Whether a task found in the list may still be, or is proven to be, this request's."""
+    status = answer.output.task_status
+    if status is not TaskStatus.SUCCEEDED:
+        return status not in (TaskStatus.FAILED, TaskStatus.CANCELED)
     results = answer.output.results
-    echoed = {item.orig_prompt for item in results if item.orig_prompt is not None}
-    return echoed == {asked_prompt} and len(results) == asked_n
+    return _echoed(answer) == {_fold(asked_prompt)} and len(results) == asked_n
+
+
+def _echoed(answer: TaskAnswer) -> set[str]:
+    prompts = (item.orig_prompt for item in answer.output.results)
+    return {_fold(prompt) for prompt in prompts if prompt is not None}
+
+
+def _fold(prompt: str) -> str:
+    """White space aside: to take a trimmed echo for another's would pay for the job twice."""
+    return " ".join(prompt.split())

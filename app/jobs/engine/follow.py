@@ -8,8 +8,8 @@ from uuid import UUID
 import structlog
 
 from app.dashscope.client import UpstreamTrouble
-from app.dashscope.payloads import ListedTask
-from app.jobs.engine.decide import after_list, after_query, answers_another
+from app.dashscope.payloads import ListedTask, TaskStatus
+from app.jobs.engine.decide import after_disowning, after_list, after_query, answers_another
 from app.jobs.engine.dispatch import record_surely
 from app.jobs.engine.watch import (
     AccountView,
@@ -18,7 +18,7 @@ from app.jobs.engine.watch import (
     find_finished,
     list_tasks,
 )
-from app.jobs.lifecycle import Fence
+from app.jobs.lifecycle import Decision, Disown, Fence
 from app.kit.clock import Clock
 from app.kit.postgres.database import Pool
 
@@ -54,6 +54,8 @@ async def follow_running(desk: AccountDesk, models: Sequence[str]) -> bool:
                 adopted=task.adopted,
                 unknown_for=task.unknown_for,
             )
+            if isinstance(decision, Disown):
+                decision = await _look_again(desk, model, task, decision)
             if decision is not None:
                 await record_surely(desk.pool, task.fence, decision)
     return False
@@ -71,7 +73,9 @@ async def resolve_doubts(desk: AccountDesk, models: Sequence[str]) -> bool:
                 intended_at=row["intended_at"],
                 age=row["age"],
             )
-            await _resolve(desk, doubt)
+            decision = await _judge(desk, doubt)
+            if decision is not None:
+                await record_surely(desk.pool, doubt.fence, decision)
     return False
 
 
@@ -87,21 +91,34 @@ class _Doubtful:
     age: timedelta
 
 
-async def _resolve(desk: AccountDesk, doubt: _Doubtful) -> None:
+async def _look_again(
+    desk: AccountDesk, model: str, task: RunningTask, disowned: Disown
+) -> Decision | None:
+    doubt = _Doubtful(
+        fence=task.fence,
+        model=model,
+        prompt=task.prompt,
+        n=task.n,
+        intended_at=task.submitted_at,
+        age=task.age,
+    )
+    return after_disowning(disowned, await _judge(desk, doubt))
+
+
+async def _judge(desk: AccountDesk, doubt: _Doubtful) -> Decision | None:
+    """What the upstream's list says of a create; None when it does not say yet."""
     now = desk.clock()
     since = doubt.intended_at - DOUBT_SKEW
     try:
         listed = await list_tasks(desk.view, doubt.model, since=since, now=now)
     except UpstreamTrouble as error:
         log.warning("account.list_failed", account_id=str(desk.account_id), reason=str(error))
-        return
+        return None
     until = doubt.intended_at + desk.settle + DOUBT_SKEW
     window = [task for task in listed if since <= task.gmt_create <= until]
     unattached, is_contested = await _look_for_owners(desk, doubt, window)
     unattached = await _leave_out_others(desk, doubt, unattached)
-    decision = after_list(unattached, is_contested=is_contested, age=doubt.age, settle=desk.settle)
-    if decision is not None:
-        await record_surely(desk.pool, doubt.fence, decision)
+    return after_list(unattached, is_contested=is_contested, age=doubt.age, settle=desk.settle)
 
 
 async def _look_for_owners(
@@ -127,9 +144,14 @@ async def _look_for_owners(
 async def _leave_out_others(
     desk: AccountDesk, doubt: _Doubtful, tasks: Sequence[ListedTask]
 ) -> list[ListedTask]:
-    """The tasks without those that have ended with the pictures of another request."""
+    """The tasks without those that ended in nothing, or with the pictures of another request.
+
+    A task without pictures is not billed: if it was this create's, sending it again is free.
+    """
     left = []
     for task in tasks:
+        if task.status in (TaskStatus.FAILED, TaskStatus.CANCELED):
+            continue
         answer = await find_answer(desk.view, task.task_id) if task.status.is_final else None
         is_anothers = answer is not None and answers_another(
             answer, asked_prompt=doubt.prompt, asked_n=doubt.n
@@ -150,6 +172,7 @@ async def _load_running(desk: AccountDesk, model: str) -> list[RunningTask]:
             n=row["n"],
             adopted=row["adopted"],
             unknown_for=row["unknown_for"],
+            age=row["age"],
         )
         for row in rows
     ]
@@ -159,7 +182,7 @@ _LOAD_RUNNING = """
 select runs.job_id, runs.attempt, runs.upstream_task_id, runs.submitted_at, jobs.prompt,
     jobs.n, attempts.outcome = 'adopted' as adopted,
     case when runs.attention_code = 'task_unknown' then now() - runs.attention_since end
-        as unknown_for
+        as unknown_for, now() - runs.submitted_at as age
 from job_runs as runs
 join jobs on jobs.id = runs.job_id
 join attempts on attempts.job_id = runs.job_id and attempts.number = runs.attempt

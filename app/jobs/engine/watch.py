@@ -33,6 +33,8 @@ class RunningTask:
     adopted: bool
     unknown_for: timedelta | None = None
     """Since when the upstream says that it does not know the task."""
+    age: timedelta = timedelta(0)
+    """Since the intent, by the database's clock."""
 
 
 @dataclass(frozen=True, slots=True)
