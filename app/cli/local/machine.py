@@ -4,6 +4,7 @@ import asyncio
 import fcntl
 import os
 import secrets
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -193,8 +194,15 @@ def _make_environment(
         "DASHGATE_DATA_DIR": str(settings.data_dir.resolve()),
         "DASHGATE_HOST": settings.host,
         "DASHGATE_PORT": str(options.port),
-        "DASHGATE_LOG_FORMAT": "json" if options.logs_to_files else settings.log_format,
+        "DASHGATE_LOG_FORMAT": _choose_log_format(settings, options),
     }
+
+
+def _choose_log_format(settings: Settings, options: MachineOptions) -> str:
+    """For people where people look on, unless the environment says otherwise."""
+    if "log_format" in settings.model_fields_set or options.logs_to_files:
+        return settings.log_format
+    return "console" if sys.stderr.isatty() else settings.log_format
 
 
 def _make_children(
