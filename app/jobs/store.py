@@ -11,7 +11,7 @@ from app.jobs.lifecycle import JobStatus
 from app.kit.errors import NotFound
 from app.kit.postgres.database import Pool, Record
 
-POSITION_LIMIT = 10_000
+POSITION_LIMIT = 1_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ class UsageView(BaseModel):
 
 
 class QueueView(BaseModel):
-    """Where a waiting job stands: how many of its model go before it."""
+    """Where a waiting job stands: how many of its model go before it, counted to 1,000."""
 
     position: int
 

@@ -1,4 +1,7 @@
-"""What a handler may ask for: the process's resources, the caller, its own address."""
+"""What a handler may ask for: the process's resources, the caller, its own address.
+
+All of them are coroutines: FastAPI takes a plain function to a thread, at each request.
+"""
 
 from typing import Annotated
 
@@ -14,12 +17,12 @@ READ_JOBS = "jobs:read"
 WRITE_JOBS = "jobs:write"
 
 
-def get_doors(request: Request) -> Doors:
+async def get_doors(request: Request) -> Doors:
     doors: Doors = request.app.state.doors
     return doors
 
 
-def get_bodies(request: Request) -> BodyBudget:
+async def get_bodies(request: Request) -> BodyBudget:
     bodies: BodyBudget = request.app.state.bodies
     return bodies
 
@@ -30,7 +33,7 @@ async def authenticate(request: Request) -> Caller:
         request.headers.get("authorization"), request.headers.get("x-api-key")
     )
     client_ip = request.client.host if request.client else None
-    keys = get_doors(request).keys
+    keys = (await get_doors(request)).keys
     return await patiently(lambda: keys.authenticate(credential, client_ip))
 
 
@@ -46,9 +49,9 @@ async def authenticate_writer(request: Request) -> Caller:
     return caller
 
 
-def make_links(request: Request) -> Links:
+async def make_links(request: Request) -> Links:
     """Links below the public address; without a configured one, below the one that was asked."""
-    base = get_doors(request).base
+    base = (await get_doors(request)).base
     address = base.settings.public_url or f"{request.url.scheme}://{request.url.netloc}"
     return Links(base.vault, address.rstrip("/"), base.settings.link_ttl_seconds)
 
