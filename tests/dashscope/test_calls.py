@@ -119,3 +119,17 @@ async def test_an_upload_that_fails_is_trouble_for_later(
         await desk.arm({"on": place, **deed})
         with pytest.raises(UpstreamTrouble):
             await upstream.upload(b"x" * 1000, model=MODEL, name="a.png")
+
+
+async def test_a_nul_in_an_answer_does_not_come_in_and_no_results_are_an_empty_list() -> None:
+    """Postgres keeps no NUL; the upstream has been seen to answer `results: null`."""
+    failed = (
+        b'{"output":{"task_id":"a","task_status":"FAILED","results":null,'
+        b'"code":"InternalError","message":"a\\u0000b"}}'
+    )
+    failing = always(reply("200 OK", failed))
+    async with serve(failing) as wire, calling(f"http://{wire.host}") as upstream:
+        answer = await upstream.get_task("a")
+
+    assert answer.output.message == "a\ufffdb"
+    assert answer.output.results == ()
