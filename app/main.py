@@ -6,10 +6,12 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from app import __version__
-from app.api import jobs, pictures, plain
+from app.api import jobs, metrics, pictures, plain
 from app.api.documents import Problem
 from app.api.errors import add_error_handlers, answer_bug
+from app.dashscope.certificates import Certificates
 from app.dashscope_api.door import MOUNT_PATH, make_door
+from app.hooks import eventbridge
 from app.kit.logs import configure_logs
 from app.settings import Settings
 from app.web.bodies import BodyBudget
@@ -57,11 +59,22 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     application.include_router(jobs.router)
     application.include_router(pictures.router)
     application.include_router(plain.router)
+    application.include_router(metrics.make_metrics_router())
+    _add_hooks(application, chosen)
     plain.mount_docs_assets(application)
     application.mount(MOUNT_PATH, dashscope_door)
     add_error_handlers(application)
     _complete_document(application)
     return application
+
+
+def _add_hooks(application: FastAPI, settings: Settings) -> None:
+    """The doors for what comes unasked, each only with the secret that it is guarded by."""
+    if settings.eventbridge_token is not None:
+        certificates = Certificates(settings.eventbridge_certificate_url)
+        desk = eventbridge.EventDesk(settings.eventbridge_token, certificates)
+        application.state.event_desk = desk
+        application.include_router(eventbridge.router)
 
 
 def _complete_document(application: FastAPI) -> None:

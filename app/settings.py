@@ -44,6 +44,8 @@ class Settings(BaseSettings):
     data_dir: Path = Path(".dashgate")
     store_url: str | None = None
     public_url: str | None = None
+    eventbridge_token: SecretStr | None = Field(None, min_length=16)
+    eventbridge_certificate_url: str | None = None
     result_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     pg_bin: Path | None = None
 
@@ -59,7 +61,10 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(48 * 1024 * 1024, ge=1024)
     body_memory_bytes: int = Field(256 * 1024 * 1024, ge=1024)
     submit_timeout_seconds: float = Field(10, gt=0, le=60)
+    prepare_seconds: float = Field(15, gt=0, le=120)
     settle_seconds: float = Field(60, ge=0, le=3600)
+    review_seconds: float = Field(3600, gt=0, le=86_400)
+    lost_seconds: float = Field(3600, gt=0, le=86_400)
     watch_interval_seconds: float = Field(1, gt=0, le=60)
     download_concurrency: int = Field(8, ge=1, le=64)
     stop_grace_seconds: float = Field(20, gt=0, le=300)
@@ -67,7 +72,7 @@ class Settings(BaseSettings):
     file_ttl_seconds: int = Field(48 * 3600, ge=60)
     job_ttl_seconds: int = Field(7 * 24 * 3600, ge=60)
 
-    @field_validator("public_url")
+    @field_validator("public_url", "eventbridge_certificate_url")
     @classmethod
     def _check_address(cls, value: str | None) -> str | None:
         if value is not None and not _ADDRESS.fullmatch(value):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.jobs.accept import AcceptDesk
-from app.jobs.events import JOB_CHANGED, PICTURES_WAITING, QUEUE_CHANGED
+from app.jobs.events import CHANNELS
 from app.jobs.intake import Intake
 from app.kit.clock import Clock, utc_now
 from app.kit.crypto import Vault
@@ -73,7 +73,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             pool=pool,
             vault=vault,
             store=open_store(settings.resolved_store_url()),
-            listener=Listener(url, (JOB_CHANGED, QUEUE_CHANGED, PICTURES_WAITING)),
+            listener=Listener(url, CHANNELS),
             clock=utc_now,
         )
 

@@ -9,11 +9,14 @@ import httpx
 import structlog
 
 from app.dashscope.client import make_create_http, make_query_http
-from app.jobs.engine.collect import Shelf
+from app.jobs.cancel import WISH_RULES
 from app.jobs.engine.conduct import CONDUCTOR_LOCK, Conductor, Orchestra, Timings
-from app.jobs.engine.keep import Keeper
-from app.jobs.engine.sweep import expire_queued, tidy
+from app.jobs.engine.judge import Judge
+from app.jobs.engine.sweep import expire_queued, mend, tidy
 from app.jobs.events import PICTURES_WAITING
+from app.jobs.keeping.collect import Shelf
+from app.jobs.keeping.keep import PICTURES_PER_JOB, Keeper
+from app.jobs.keeping.risk import raise_alarms
 from app.jobs.requests.models import MODELS
 from app.kit.logs import configure_logs
 from app.kit.loop import run_loop
@@ -26,6 +29,8 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 EXPIRY_SECONDS = 2.0
 TIDY_SECONDS = 300.0
+ALARM_SECONDS = 10.0
+MEND_SECONDS = 1.0
 DRAIN_SHARE = 0.5
 """Share of the grace after SIGTERM in which pictures in hand may still be kept."""
 
@@ -49,7 +54,7 @@ async def work(base: Resources, stop: asyncio.Event) -> None:
         queries = await stack.enter_async_context(make_query_http())
         creates = await stack.enter_async_context(make_create_http())
         downloads = await stack.enter_async_context(
-            make_http_client(connections=settings.download_concurrency * 2)
+            make_http_client(connections=settings.download_concurrency * PICTURES_PER_JOB)
         )
         keeper = Keeper(
             base.pool,
@@ -77,7 +82,7 @@ async def _lead(base: Resources, conductor: Conductor, ending: asyncio.Event) ->
     await asyncio.gather(
         conductor.conduct(ending),
         run_loop(
-            partial(expire_queued, base.pool),
+            partial(expire_queued, Judge(base.pool, WISH_RULES)),
             name="expire",
             stop=ending,
             idle_seconds=EXPIRY_SECONDS,
@@ -87,6 +92,18 @@ async def _lead(base: Resources, conductor: Conductor, ending: asyncio.Event) ->
             name="tidy",
             stop=ending,
             idle_seconds=TIDY_SECONDS,
+        ),
+        run_loop(
+            partial(mend, base.pool),
+            name="queues",
+            stop=ending,
+            idle_seconds=MEND_SECONDS,
+        ),
+        run_loop(
+            partial(raise_alarms, base.pool),
+            name="alarms",
+            stop=ending,
+            idle_seconds=ALARM_SECONDS,
         ),
     )
 
@@ -117,9 +134,12 @@ def _make_orchestra(
         read_input=base.store.get,
         clock=base.clock,
         timings=Timings(
+            prepare_seconds=settings.prepare_seconds,
             submit_timeout_seconds=settings.submit_timeout_seconds,
             settle_seconds=settings.settle_seconds,
             watch_interval_seconds=settings.watch_interval_seconds,
+            review_seconds=settings.review_seconds,
+            lost_seconds=settings.lost_seconds,
         ),
         models=tuple(MODELS),
     )

@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 import app.accounts.tables
 import app.audit.tables
 import app.billing.tables
+import app.jobs.engine.tables
 import app.jobs.tables
 import app.media.tables
 import app.teams.tables
@@ -19,6 +20,7 @@ TABLES = (
     app.accounts.tables,
     app.audit.tables,
     app.billing.tables,
+    app.jobs.engine.tables,
     app.jobs.tables,
     app.media.tables,
     app.teams.tables,

@@ -1,21 +1,24 @@
 """The upstream accounts as the engine needs them: limits, state, and keys ready for use."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby
 from uuid import UUID
 
 import structlog
 from pydantic import SecretStr
 
+from app.accounts.key_rest import IS_RESTING
 from app.kit.crypto import CannotOpen, Vault
 from app.kit.postgres.database import Pool, Record
 
-_LOAD = """
+_LOAD = f"""
 select accounts.id, accounts.name, accounts.region, accounts.base_url, accounts.max_running,
        accounts.submit_rate, accounts.query_rate, accounts.weight, accounts.state,
        lanes.id as lane_id, lanes.api_key_sealed
 from accounts
 left join lanes on lanes.account_id = accounts.id and lanes.removed_at is null
+    and not {IS_RESTING}
 where accounts.state in ('active', 'draining')
 order by accounts.name, lanes.created_at, lanes.id
 """
@@ -51,7 +54,7 @@ def to_key_place(lane_id: UUID) -> str:
 
 
 async def load_accounts(pool: Pool, vault: Vault) -> tuple[UpstreamAccount, ...]:
-    """Accounts that have or may get tasks, by name; a lane whose key does not open is left out."""
+    """Accounts that have or may get tasks, by name; without keys that rest or do not open."""
     rows = await pool.fetch(_LOAD)
     return tuple(
         _to_account(list(group), vault) for _, group in groupby(rows, key=lambda row: row["id"])
@@ -80,8 +83,12 @@ def _open_lane(row: Record, vault: Vault) -> UpstreamLane | None:
     try:
         api_key = vault.open(row["api_key_sealed"], to_key_place(lane_id))
     except CannotOpen as error:
-        _log.error(
-            "account.key_unreadable", account=row["name"], lane_id=str(lane_id), reason=str(error)
-        )
+        _tell_unreadable(row["name"], lane_id, row["api_key_sealed"], str(error))
         return None
     return UpstreamLane(lane_id, SecretStr(api_key))
+
+
+@lru_cache(maxsize=1024)
+def _tell_unreadable(account: str, lane_id: UUID, _sealed: bytes, reason: str) -> None:
+    """Cached, so that it is told when it changes and not at each look."""
+    _log.error("account.key_unreadable", account=account, lane_id=str(lane_id), reason=reason)

@@ -62,6 +62,11 @@ def check_account(account: NewAccount) -> None:
     _refuse(problems)
 
 
+def check_api_key(api_key: SecretStr) -> None:
+    """Raises InvalidRequest."""
+    _refuse([_find_api_key_problem(api_key.get_secret_value())])
+
+
 def check_limits(limits: AccountLimits) -> None:
     """Raises InvalidRequest with every fault at once."""
     _refuse(_find_limits_problems(limits))

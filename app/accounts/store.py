@@ -8,17 +8,10 @@ from sqlalchemy import func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.accounts.directory import to_key_place
-from app.accounts.rules import (
-    AccountLimits,
-    NewAccount,
-    check_account,
-    check_limits,
-    region_of,
-    to_hint,
-)
+from app.accounts.changes import audit, end_pauses, refuse_removed
+from app.accounts.keys import open_lane
+from app.accounts.rules import AccountLimits, NewAccount, check_account, check_limits, region_of
 from app.accounts.tables import Account, Lane
-from app.audit.record import record_audit
 from app.kit.crypto import Vault
 from app.kit.errors import Conflict, NotFound
 from app.kit.ids import make_uuid7
@@ -26,6 +19,9 @@ from app.kit.names import describe_missing, to_uuid
 from app.kit.postgres.database import Sessions
 
 _COUNT_RUNS = text("select count(*) from job_runs where account_id = :account_id")
+_COUNT_ORPHANS = text(
+    "select count(*) from orphans where account_id = :account_id and state = 'watched'"
+)
 
 
 async def create_account(
@@ -47,8 +43,7 @@ async def create_account(
     )
     if account is None:
         raise Conflict(f"there is or was an account {new.name!r} already", code="name_taken")
-    lane = _make_lane(account, vault, new.api_key)
-    session.add(lane)
+    lane = open_lane(session, vault, account, new.api_key)
     await session.flush()
     detail = {
         "region": account.region,
@@ -56,7 +51,7 @@ async def create_account(
         "api_key_hint": lane.api_key_hint,
         **_to_detail(new.limits),
     }
-    await _audit(session, account, "account.added", actor, detail)
+    await audit(session, account, "account.added", actor, detail)
     return account
 
 
@@ -92,17 +87,26 @@ async def set_account(
         setattr(account, field, value)
     await session.flush()
     detail = {"before": _to_detail(before), "after": _to_detail(limits)}
-    await _audit(session, account, "account.set", actor, detail)
+    await audit(session, account, "account.set", actor, detail)
 
 
 async def drain_account(session: AsyncSession, account: Account, *, actor: str) -> None:
     """It finishes what it has and takes nothing new. Raises Conflict when it was removed."""
-    await _move(session, account, "draining", "account.drained", actor)
+    refuse_removed(account)
+    if account.state != "draining":
+        account.state = "draining"
+        await session.flush()
+        await audit(session, account, "account.drained", actor, {})
 
 
 async def resume_account(session: AsyncSession, account: Account, *, actor: str) -> None:
-    """Undo a drain. Raises Conflict when it was removed."""
-    await _move(session, account, "active", "account.resumed", actor)
+    """Undo a drain, and try at once again what was held back. Raises Conflict when removed."""
+    refuse_removed(account)
+    was_held_back = await end_pauses(session, account)
+    if account.state != "active" or was_held_back:
+        account.state = "active"
+        await session.flush()
+        await audit(session, account, "account.resumed", actor, {})
 
 
 async def remove_account(session: AsyncSession, account: Account, *, actor: str) -> None:
@@ -114,6 +118,13 @@ async def remove_account(session: AsyncSession, account: Account, *, actor: str)
             "have ended, then remove it",
             code="account_busy",
         )
+    orphans = await session.scalar(_COUNT_ORPHANS, {"account_id": account.id})
+    if orphans:
+        raise Conflict(
+            f"the account {account.name!r} still has surplus tasks ({orphans}) that may be "
+            "billed: drain it, wait until they are settled, then remove it",
+            code="account_busy",
+        )
     if account.state == "removed":
         return
     account.state = "removed"
@@ -123,7 +134,7 @@ async def remove_account(session: AsyncSession, account: Account, *, actor: str)
         .where(Lane.account_id == account.id, Lane.removed_at.is_(None))
         .values(removed_at=func.now())
     )
-    await _audit(session, account, "account.removed", actor, {})
+    await audit(session, account, "account.removed", actor, {})
 
 
 async def ensure_default_account(
@@ -152,40 +163,6 @@ def to_limits(account: Account) -> AccountLimits:
         submit_rate=account.submit_rate,
         query_rate=account.query_rate,
         weight=account.weight,
-    )
-
-
-def _make_lane(account: Account, vault: Vault, api_key: SecretStr) -> Lane:
-    lane_id, plain = make_uuid7(), api_key.get_secret_value()
-    return Lane(
-        id=lane_id,
-        account_id=account.id,
-        api_key_sealed=vault.seal(plain, to_key_place(lane_id)),
-        api_key_hint=to_hint(plain),
-    )
-
-
-async def _move(
-    session: AsyncSession, account: Account, state: str, action: str, actor: str
-) -> None:
-    if account.state == "removed":
-        raise Conflict(f"the account {account.name!r} was removed", code="account_removed")
-    if account.state != state:
-        account.state = state
-        await session.flush()
-        await _audit(session, account, action, actor, {})
-
-
-async def _audit(
-    session: AsyncSession, account: Account, action: str, actor: str, detail: dict[str, Any]
-) -> None:
-    await record_audit(
-        session,
-        actor=actor,
-        action=action,
-        subject_kind="account",
-        subject_id=account.id,
-        detail={"name": account.name, **detail},
     )
 
 

@@ -2,9 +2,22 @@
 
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, Numeric, Text, func
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Double,
+    ForeignKey,
+    Identity,
+    Index,
+    Numeric,
+    SmallInteger,
+    Text,
+    func,
+)
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.kit.postgres.database import Base
@@ -45,14 +58,23 @@ class Lane(Base):
     api_key_hint: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     removed_at: Mapped[datetime | None]
+    upstream_key_id: Mapped[str | None] = mapped_column(Text)
+    """The upstream's own name of this key, learned from its list of tasks."""
 
 
 class AccountPace(Base):
-    """The moving part of an account's limits for one model: when it may submit again."""
+    """The moving part of an account for one model: its pace, its health, what it was seen to do.
+
+    A suspended account waits until `paused_until` and then sends one job at a time, until one
+    is taken.
+    """
 
     __tablename__ = "account_paces"
     __table_args__ = (
         CheckConstraint("(paused_until is null) = (pause_code is null)", name="pause_whole"),
+        CheckConstraint("pace_share > 0 and pace_share <= 1", name="pace_share_in_range"),
+        CheckConstraint("priming >= 0", name="priming_not_negative"),
+        CheckConstraint("strikes >= 0", name="strikes_not_negative"),
         {"postgresql_with": {"fillfactor": 50}},
     )
 
@@ -61,3 +83,29 @@ class AccountPace(Base):
     next_submit_at: Mapped[datetime] = mapped_column(server_default=func.now())
     paused_until: Mapped[datetime | None]
     pause_code: Mapped[str | None] = mapped_column(Text)
+    pace_share: Mapped[float] = mapped_column(Double, server_default="1")
+    """Share of the account's submit rate that is used: halved by throttling, then regained."""
+    priming: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    """Tasks kept submitted beyond those that may run."""
+    priming_held_until: Mapped[datetime | None]
+    strikes: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    """Troubles in a row."""
+    is_suspended: Mapped[bool] = mapped_column(server_default="false")
+    service_count: Mapped[int] = mapped_column(server_default="0")
+    service_log_mean: Mapped[float] = mapped_column(Double, server_default="0")
+    service_log_variance: Mapped[float] = mapped_column(Double, server_default="0")
+    """Of the logarithm of the seconds that a task ran."""
+
+
+class AccountEvent(Base):
+    """What happened to an account: throttled, suspended, taken back, primed more or less."""
+
+    __tablename__ = "account_events"
+    __table_args__ = (Index("ix_account_events_account_id_at", "account_id", "at"),)
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    at: Mapped[datetime] = mapped_column(server_default=func.now())
+    account_id: Mapped[UUID] = mapped_column(ForeignKey("accounts.id"))
+    model: Mapped[str | None] = mapped_column(Text)
+    type: Mapped[str] = mapped_column(Text)
+    detail: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")

@@ -65,6 +65,14 @@ CREATE_ANSWERS: dict[int | str, dict[str, Any]] = {
     413: _problem("The body is too large"),
 }
 
+CANCEL_ANSWERS: dict[int | str, dict[str, Any]] = {
+    **_REFUSALS,
+    200: {"description": "The job is canceled and free, now or before"},
+    202: {"model": JobView, "description": "Asked: it is on its way or upstream, and may finish"},
+    404: _problem("No such job among yours"),
+    409: _problem("Too late: `job_finished`, or `job_finalizing` while its pictures are kept"),
+}
+
 PICTURE_ANSWERS: dict[int | str, dict[str, Any]] = {
     **_REFUSALS,
     200: {"content": {"image/png": {}}, "description": "The picture, byte for byte"},

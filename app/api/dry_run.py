@@ -8,7 +8,10 @@ from pydantic import BaseModel
 from app.billing.money import format_amount
 from app.billing.price_store import find_unit_price
 from app.billing.prices import UnitPrice
-from app.jobs.requests.edit import EditRequest, FileImage, to_file_ref
+from app.jobs.acceptance import HEAD_START_SECONDS
+from app.jobs.queue.standing import foresee_place
+from app.jobs.requests.edit import EditRequest, FileImage, Priority, to_file_ref
+from app.jobs.view import QueueView, to_queue_view
 from app.kit.clock import Clock
 from app.kit.errors import FieldProblem, InvalidRequest, Unavailable
 from app.kit.postgres.database import Pool
@@ -16,7 +19,7 @@ from app.media.files import find_file
 
 
 class DryRunView(BaseModel):
-    """What an acceptable request costs when every picture is delivered."""
+    """What an acceptable request costs when every picture is delivered, and how it would wait."""
 
     object: Literal["dry_run"] = "dry_run"
     model: str
@@ -24,20 +27,26 @@ class DryRunView(BaseModel):
     unit_price: str
     amount: str
     currency: str
+    queue: QueueView
 
 
 async def dry_run_edit(
     pool: Pool, request: EditRequest, *, team_id: UUID, clock: Clock
 ) -> DryRunView:
-    """Price a checked request; raises InvalidRequest, or Unavailable without a price."""
+    """Price and place a checked request; raises InvalidRequest, or Unavailable without a price."""
     await _check_files(pool, request, team_id)
     price = await _get_price(pool, request.model, clock)
+    head_start_seconds = HEAD_START_SECONDS if request.priority is Priority.INTERACTIVE else 0
+    place = await foresee_place(
+        pool, team_id, request.model, head_start_seconds=head_start_seconds
+    )
     return DryRunView(
         model=request.model,
         n=request.n,
         unit_price=format_amount(price.amount),
         amount=format_amount(price.amount * request.n),
         currency=price.currency,
+        queue=to_queue_view(place),
     )
 
 

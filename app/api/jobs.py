@@ -8,19 +8,28 @@ import orjson
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from app.api.documents import CREATE_ANSWERS, CREATE_BODY, JOB_ANSWERS, LIST_ANSWERS, JobList
+from app.api.documents import (
+    CANCEL_ANSWERS,
+    CREATE_ANSWERS,
+    CREATE_BODY,
+    JOB_ANSWERS,
+    LIST_ANSWERS,
+    JobList,
+)
 from app.api.dry_run import dry_run_edit
 from app.api.listing import ListQuery, to_filter
 from app.api.waiting import read_wait_seconds, wait_for_end
 from app.jobs.accept import Asker, accept_job
 from app.jobs.acceptance import Acceptance, Idempotency
+from app.jobs.cancel import CancelResult, cancel_job
 from app.jobs.lifecycle import JobStatus
 from app.jobs.links import Links
+from app.jobs.queue.standing import find_place
 from app.jobs.requests.edit import EditRequest, fingerprint
 from app.jobs.requests.parse_native import parse_native
-from app.jobs.store import JobRecord, count_waiting_before, list_jobs
+from app.jobs.store import JobRecord, get_job, list_jobs
 from app.jobs.view import JobView, to_job_view, to_public
-from app.kit.errors import InvalidRequest
+from app.kit.errors import Conflict, InvalidRequest
 from app.kit.paging import make_cursor
 from app.teams.authenticate import Caller
 from app.web.bodies import parse_body
@@ -95,6 +104,28 @@ async def read_job(
     return _with_preference(response, wait_seconds)
 
 
+@router.post(
+    "/{job_id}/cancel", response_model=JobView, responses=CANCEL_ANSWERS, summary="Cancel a job"
+)
+async def cancel_team_job(
+    job_id: UUID, request: Request, doors: DoorsHere, links: LinksHere, caller: Writer
+) -> Response:
+    """A job that is on its way or upstream stops if it still can: poll it for what became of it.
+
+    Once the upstream has made pictures they are paid for, and kept. Asking again does no harm.
+    """
+    refuse_unknown_parameters(request, ())
+    pool = doors.base.pool
+    result = await cancel_job(pool, job_id, team_id=caller.team_id)
+    job = await get_job(pool, job_id, team_id=caller.team_id)
+    if result is CancelResult.TOO_LATE:
+        raise _refuse_cancel(job)
+    is_canceled = job.status is JobStatus.CANCELED
+    response = await _answer_job(doors, job, links, status_code=202)
+    response.status_code = 200 if is_canceled else 202
+    return response
+
+
 @router.get("", response_model=JobList, responses=LIST_ANSWERS, summary="List the team's jobs")
 async def list_team_jobs(
     request: Request,
@@ -160,13 +191,22 @@ def _parse(body: bytes) -> EditRequest:
         ) from None
 
 
+def _refuse_cancel(job: JobRecord) -> Conflict:
+    if job.status.is_final:
+        return Conflict(f"job {job.id} has ended: it is {job.status}", code="job_finished")
+    return Conflict(
+        f"job {job.id} is {job.status}: its pictures are made and paid for, and are being kept",
+        code="job_finalizing",
+    )
+
+
 async def _answer_job(
     doors: Doors, job: JobRecord, links: Links, *, status_code: int
 ) -> JSONResponse:
-    position = None
+    place = None
     if job.status is JobStatus.QUEUED:
-        position = await count_waiting_before(doors.base.pool, job.id)
-    view = to_job_view(job, links, now=doors.base.clock(), position=position)
+        place = await find_place(doors.base.pool, job.id)
+    view = to_job_view(job, links, now=doors.base.clock(), place=place)
     response = JSONResponse(to_public(view), 200 if job.status.is_final else status_code)
     response.headers["ETag"] = make_etag(sha256(response.body).hexdigest()[:32])
     response.headers["Cache-Control"] = "no-store"

@@ -1,7 +1,8 @@
 """The book of money: append-only transfers between three sides of a team's budget.
 
 Acceptance reserves (budget to reserved), the end captures what was delivered (reserved to spent)
-and releases the rest (reserved to budget). An entry debits the side that gains and credits the
+and releases the rest (reserved to budget). What the upstream billed beyond a job is the company's,
+not the team's (company to waste). An entry debits the side that gains and credits the
 side that gives, so that a side's balance is its debits less its credits.
 """
 
@@ -16,6 +17,8 @@ from app.kit.postgres.database import Connection
 BUDGET = "budget"
 RESERVED = "reserved"
 SPENT = "spent"
+WASTE = "waste"
+COMPANY = "company"
 
 RESERVE = "reserve"
 CAPTURE = "capture"
@@ -115,6 +118,35 @@ async def settle(connection: Connection, **end: Unpack[Settlement]) -> None:
         end["at"],
         end["image_count"],
         end["n"] - end["image_count"],
+    )
+
+
+async def book_waste(
+    connection: Connection,
+    *,
+    job_id: UUID,
+    team_id: UUID,
+    image_count: int,
+    amount: Decimal,
+    currency: str,
+) -> None:
+    """Put down images that the upstream billed and nobody asked for; charged to no team.
+
+    The caller sees to it that an orphan is booked once: in the transaction that settles it.
+    """
+    await connection.execute(
+        """
+        insert into ledger_entries
+          (job_id, team_id, kind, debit, credit, amount, currency, image_count, at)
+        values ($1, $2, $3, $3, $4, $5, $6, $7, now())
+        """,
+        job_id,
+        team_id,
+        WASTE,
+        COMPANY,
+        amount,
+        currency,
+        image_count,
     )
 
 

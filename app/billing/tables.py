@@ -14,6 +14,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     func,
+    text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -46,7 +47,13 @@ class LedgerEntry(Base):
 
     __tablename__ = "ledger_entries"
     __table_args__ = (
-        UniqueConstraint("job_id", "kind"),
+        Index(
+            "uq_ledger_entries_job_id_kind",
+            "job_id",
+            "kind",
+            unique=True,
+            postgresql_where=text("kind <> 'waste'"),
+        ),
         CheckConstraint("kind in ('reserve', 'capture', 'release', 'waste')", name="kind_known"),
         CheckConstraint("amount >= 0", name="amount_not_negative"),
         CheckConstraint("image_count >= 0", name="image_count_not_negative"),

@@ -2,7 +2,9 @@
 
 import typer
 
+from app.cli.bench import bench
 from app.cli.edit import edit
+from app.cli.emulator import emulator
 from app.cli.local.demo import demo
 from app.cli.local.up import up
 from app.cli.operators.accounts import accounts
@@ -12,11 +14,12 @@ from app.cli.operators.prices import prices
 from app.cli.operators.reports import report
 from app.cli.operators.teams import teams
 from app.cli.output import fail
-from app.cli.processes import emulator, migrate_database, serve, work
+from app.cli.processes import migrate_database, serve, work
 from app.cli.testing import run_tests
 from app.embedded import EmbeddedPostgresError
 from app.kit.crypto import SecretTooShort
 from app.kit.errors import GatewayError
+from app.kit.logs import configure_logs
 from app.settings import SettingMissing
 
 application = typer.Typer(
@@ -36,6 +39,7 @@ application.command()(edit)
 application.command(
     "test", context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
 )(run_tests)
+application.command()(bench)
 application.add_typer(teams, name="team")
 application.add_typer(keys, name="key")
 application.add_typer(accounts, name="account")
@@ -46,6 +50,7 @@ application.command()(report)
 
 def main() -> None:
     """Run the command of this process; what it cannot do it says in one sentence."""
+    configure_logs(level="warning", as_json=False)
     try:
         application()
     except (GatewayError, SettingMissing, SecretTooShort, EmbeddedPostgresError, OSError) as error:

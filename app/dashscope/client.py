@@ -24,6 +24,7 @@ from app.dashscope.payloads import (
     make_create_body,
     to_list_time,
 )
+from app.dashscope.retry_after import read_retry_after
 
 ANSWER_BYTES_LIMIT = 8 * 1024 * 1024
 CONNECT_TIMEOUT_SECONDS = 5.0
@@ -274,7 +275,9 @@ def _read_create(response: httpx.Response, content: bytes) -> CreateOutcome:
         code=body.code or f"HTTP{status}",
         message=body.message,
         request_id=body.request_id,
-        retry_after_seconds=_read_retry_after(response.headers.get("retry-after")),
+        retry_after_seconds=read_retry_after(
+            response.headers.get("retry-after"), date=response.headers.get("date")
+        ),
     )
 
 
@@ -288,9 +291,3 @@ def _read_error(content: bytes) -> ErrorBody:
 def _describe_error(path: str, status: int, content: bytes) -> str:
     body = _read_error(content)
     return f"GET {path}: HTTP {status} {body.code} {body.message} ({body.request_id})"
-
-
-def _read_retry_after(value: str | None) -> float | None:
-    if value is None or not value.strip().isdecimal():
-        return None
-    return float(value)

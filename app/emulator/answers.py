@@ -101,7 +101,7 @@ def _row(task: Task, region: str) -> dict[str, Any]:
         "request_id": task.request_id,
         "status": task.status,
         "task_id": task.task_id,
-        "user_api_unique_key": f"apikey:v1:{task.spec.function_key}:{task.order.model}",
+        "user_api_unique_key": task.unique_key,
     }
     if task.started_at is not None:
         row["start_time"] = _to_millis(task.started_at)

@@ -17,6 +17,7 @@ class Bill:
 
     def __init__(self) -> None:
         self._lines: dict[str, dict[str, Any]] = {}
+        self._digests: dict[str, list[str | None]] = {}
 
     def record(self, task: Task) -> None:
         """Write down a task as it is now; one delivered picture counts one."""
@@ -30,9 +31,14 @@ class Bill:
             "prompt": task.order.prompt,
             "n": task.order.n,
             "image_count": task.delivered_count,
+            "picture_sha256": self._list_digests(task),
             "created_at": task.submitted_at.isoformat(),
             "ended_at": task.ended_at and task.ended_at.isoformat(),
         }
+
+    def note_picture(self, task: Task, index: int, digest: str) -> None:
+        """Write down what a picture is; it is drawn, and so known, when it is first fetched."""
+        self._list_digests(task)[index] = digest
 
     def report(self) -> dict[str, Any]:
         images: Counter[str] = Counter()
@@ -49,6 +55,9 @@ class Bill:
             },
             "tasks": list(self._lines.values()),
         }
+
+    def _list_digests(self, task: Task) -> list[str | None]:
+        return self._digests.setdefault(task.task_id, [None] * task.order.n)
 
 
 class Tally:

@@ -1,11 +1,11 @@
 """Which tasks a list call asks for (pure)."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import NamedTuple, Self
 
-from app.dashscope.payloads import parse_list_time
+from app.dashscope.payloads import TaskStatus, parse_list_time
 from app.emulator.checks import Refused, make_missing
 from app.emulator.tasks import Task
 
@@ -62,6 +62,19 @@ class ListQuery:
         actual = (task.task_id, task.order.model, task.status, task.caller.key_id)
         is_match = all(not want or want == have for want, have in zip(wanted, actual, strict=True))
         return is_match and self.start_at <= task.submitted_at <= self.end_at
+
+
+def show_as_of(tasks: Iterable[Task], moment: datetime) -> Iterator[Task]:
+    """The tasks as they were at a moment, without those made since."""
+    for task in tasks:
+        if task.submitted_at > moment:
+            continue
+        if task.ended_at is not None and task.ended_at <= moment:
+            yield task
+        elif task.started_at is not None and task.started_at <= moment:
+            yield replace(task, status=TaskStatus.RUNNING, ended_at=None)
+        else:
+            yield replace(task, status=TaskStatus.PENDING, started_at=None, ended_at=None)
 
 
 def _read_window(query: Mapping[str, str], now: datetime) -> tuple[datetime, datetime]:

@@ -5,12 +5,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pydantic import BaseModel, ConfigDict, Field
+
 from app.emulator.disturb.faults import FaultRule
 
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)(?:-(\d+(?:\.\d+)?))?")
 
 Span = tuple[float, float]
 """Seconds, from and to: a duration is drawn from it evenly."""
+
+
+class EventTarget(BaseModel):
+    """Where completion events are pushed to, and how badly."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: str = Field(pattern=r"^https?://\S+$")
+    token: str = Field("", repr=False)
+    delay_seconds: float = Field(0.0, ge=0)
+    """Real seconds from the end of a task to its event."""
+    copies: int = Field(1, ge=1, le=10)
+    """How many times each event is pushed, one after the other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +71,8 @@ class EmulatorOptions:
     """A picture that cannot be fetched fails its task instead of becoming a placeholder."""
 
     region: str = "cn-beijing"
+    clock_skew_seconds: float = 0.0
+    """How far ahead of ours the upstream's clock is: every time it tells, `Date` included."""
     public_url: str | None = None
     """Root of the links handed out, `http://host:port`; the caller's Host when absent."""
     font: Path | None = None
@@ -63,6 +80,9 @@ class EmulatorOptions:
     seed: int | None = None
     """Makes durations and faults repeatable."""
     faults: tuple[FaultRule, ...] = ()
+    events: EventTarget | None = None
+    events_root: str = ""
+    """The emulator's own address, below which receivers find the certificate of the events."""
 
 
 def parse_span(text: str) -> Span:

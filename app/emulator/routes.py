@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -13,7 +14,7 @@ from starlette.routing import Mount
 
 from app.emulator.answers import error_body, make_request_id
 from app.emulator.disturb.control import Controls
-from app.emulator.doors import to_json
+from app.emulator.doors import Dated, to_json
 from app.emulator.options import EmulatorOptions
 from app.emulator.storage.routes import ObjectStore
 from app.emulator.task_api import API_PATH, TaskApi
@@ -23,7 +24,8 @@ from app.kit.clock import Clock, utc_now
 
 def make_emulator(options: EmulatorOptions, *, clock: Clock = utc_now) -> Starlette:
     """The ASGI application; faults that drop connections need the server of serve_emulator."""
-    upstream = Upstream(options, clock)
+    skewed = make_skewed(clock, options.clock_skew_seconds)
+    upstream = Upstream(options, skewed)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -37,11 +39,18 @@ def make_emulator(options: EmulatorOptions, *, clock: Clock = utc_now) -> Starle
             Mount("/_emulator", routes=Controls(upstream).routes()),
             *ObjectStore(upstream).routes(),
         ],
+        middleware=[Middleware(Dated, clock=skewed)],
         exception_handlers={HTTPException: _refuse_route},
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False
     return app
+
+
+def make_skewed(clock: Clock, skew_seconds: float) -> Clock:
+    """A clock that far ahead of another."""
+    skew = timedelta(seconds=skew_seconds)
+    return lambda: clock() + skew
 
 
 async def _refuse_route(request: Request, error: Exception) -> Response:

@@ -72,6 +72,7 @@ def _make_server(options: EmulatorOptions, clock: Clock) -> uvicorn.Server:
         log_level="warning",
         access_log=False,
         server_header=False,
+        date_header=False,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=1,
     )

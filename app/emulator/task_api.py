@@ -1,6 +1,7 @@
 """The task API: create, query, list, cancel and upload policies."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 from functools import partial
 
 import orjson
@@ -20,7 +21,7 @@ from app.emulator.checks import JsonObject, Refused, make_missing, read_order
 from app.emulator.disturb.disrupt import Dropped
 from app.emulator.disturb.faults import Place, Target
 from app.emulator.doors import Handler, make_door, pass_faults, to_json
-from app.emulator.listing import ListQuery
+from app.emulator.listing import ListQuery, show_as_of
 from app.emulator.upstream import CreateCall, Upstream, get_model
 
 API_PATH = "/api/v1"
@@ -91,13 +92,19 @@ class TaskApi:
 
     async def answer_list(self, request: Request, request_id: str) -> Response:
         caller, target = self._read_target(request)
-        act = partial(self._list, caller, request_id, request.query_params)
-        return await pass_faults(self._upstream.faults.find_strike("list", target), act)
+        rule = self._upstream.faults.find_strike("list", target)
+        is_stale = rule is not None and rule.do == "stale"
+        behind = timedelta(seconds=rule.seconds if rule is not None and is_stale else 0)
+        act = partial(self._list, caller, request_id, request.query_params, behind=behind)
+        return await pass_faults(rule, act)
 
-    async def _list(self, caller: Caller, request_id: str, query: Mapping[str, str]) -> Response:
+    async def _list(
+        self, caller: Caller, request_id: str, query: Mapping[str, str], *, behind: timedelta
+    ) -> Response:
         await self._admit("list", caller)
-        wanted = ListQuery.parse(query, self._upstream.clock())
-        page = wanted.select(self._upstream.board.list_visible(caller.account))
+        now = self._upstream.clock()
+        tasks = self._upstream.board.list_visible(caller.account)
+        page = ListQuery.parse(query, now).select(show_as_of(tasks, now - behind))
         body = answers.list_body(request_id, page, self._options.region)
         return to_json(body, media_type=_TASKS_TYPE)
 

@@ -1,6 +1,7 @@
 """The life of a task: queued, running, ended, forgotten."""
 
 import asyncio
+import math
 import random
 from collections import Counter, defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterator
@@ -10,7 +11,8 @@ from datetime import datetime, timedelta
 from app.dashscope.payloads import TaskStatus
 from app.emulator.accounts import Caller
 from app.emulator.checks import Failure, ModelSpec, Order
-from app.emulator.disturb.faults import TIMED_OUT, FaultRule, decide_outcomes
+from app.emulator.disturb.faults import TIMED_OUT, FaultRule
+from app.emulator.disturb.verdicts import decide_outcomes
 from app.emulator.options import EmulatorOptions, Span
 from app.emulator.pictures.draw import Sketch
 from app.kit.clock import Clock
@@ -50,6 +52,11 @@ class Task:
     @property
     def lane(self) -> Lane:
         return (self.caller.account, self.order.model)
+
+    @property
+    def unique_key(self) -> str:
+        """Which function of which model, as lists and events name it."""
+        return f"apikey:v1:{self.spec.function_key}:{self.order.model}"
 
     @property
     def delivered_count(self) -> int:
@@ -190,9 +197,11 @@ class TaskBoard:
 
     def _is_lost(self, task: Task) -> bool:
         rule = task.find_fault("lost")
-        return rule is not None and (
-            self._clock() >= task.submitted_at + timedelta(seconds=rule.seconds)
-        )
+        if rule is None:
+            return False
+        age_seconds = (self._clock() - task.submitted_at).total_seconds()
+        until_seconds = math.inf if rule.for_seconds is None else rule.seconds + rule.for_seconds
+        return rule.seconds <= age_seconds < until_seconds
 
     def _draw_seconds(self, span: Span) -> float:
         return self._rng.uniform(*span)

@@ -19,7 +19,9 @@ from app.emulator.checks import (
     find_field_failure,
     read_order,
 )
-from app.emulator.disturb.faults import Faults, Target, find_early_failure
+from app.emulator.disturb.faults import Faults, Target
+from app.emulator.disturb.verdicts import find_early_failure
+from app.emulator.events import EventPoster
 from app.emulator.options import EmulatorOptions, Span
 from app.emulator.pictures.draw import Sketch
 from app.emulator.pictures.inputs import InputReader
@@ -55,6 +57,8 @@ class Upstream:
         self.gate = RateGate(clock)
         self.tally = Tally(clock)
         self.bill = Bill()
+        self.events = EventPoster(options.region, clock)
+        self.events.aim(options.events, options.events_root)
         self._late: set[asyncio.Task[None]] = set()
         self._executor = ThreadPoolExecutor(_DRAWING_THREADS, "emulator-drawing")
         self.shelf = UploadShelf(options, clock)
@@ -62,7 +66,9 @@ class Upstream:
         self.board = TaskBoard(
             options, clock, self.rng, prepare=self._prepare, on_change=self._on_change
         )
-        self.results = ResultStore(options, clock, self.board, self._executor)
+        self.results = ResultStore(
+            options, clock, self.board, self._executor, on_drawn=self.bill.note_picture
+        )
 
     async def create(self, call: CreateCall) -> Task:
         """Accept a create call; Refused when the upstream would, with nothing created."""
@@ -100,6 +106,7 @@ class Upstream:
         for late in self._late:
             late.cancel()
         await self.board.stop()
+        await self.events.close()
         await self._inputs.close()
         self._executor.shutdown()
 
@@ -148,6 +155,7 @@ class Upstream:
             self.tally.count_running(task.lane, 1)
         elif task.status.is_final and task.started_at is not None:
             self.tally.count_running(task.lane, -1)
+        self.events.announce(task)
 
 
 def get_model(body: JsonObject) -> ModelSpec:

@@ -9,6 +9,7 @@ from app.billing.ledger import BUDGET, RESERVE, RESERVED
 from app.billing.price_store import find_unit_price
 from app.billing.prices import UnitPrice
 from app.jobs.events import QUEUE_CHANGED
+from app.jobs.queue.clocks import mark_from
 from app.kit.errors import GatewayError, InvalidRequest, Unavailable
 from app.kit.postgres.database import Connection, Record
 from app.kit.postgres.presence import PRESENT_NUMBERS
@@ -16,6 +17,8 @@ from app.kit.postgres.presence import PRESENT_NUMBERS
 KEY_TTL_SECONDS = 72 * 3600
 """Three days: longer than the upstream remembers a task."""
 GUARD_TTL_SECONDS = 600
+HEAD_START_SECONDS = 4 * 3600
+"""An interactive job goes before its team's batch jobs of that long; older ones go first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,7 @@ async def accept_batch(connection: Connection, jobs: Sequence[NewJob]) -> list[O
     fresh = [job for job in payable if job.id not in outcomes or outcomes[job.id] == _mine(job)]
     if fresh:
         rows = [_with_price(job, prices[job.model]) for job in fresh]
-        await connection.execute(_STORE, rows, QUEUE_CHANGED)
+        await connection.execute(_STORE, rows, QUEUE_CHANGED, HEAD_START_SECONDS)
     return [outcomes.get(job.id, Acceptance(job.id)) for job in jobs]
 
 
@@ -210,12 +213,14 @@ stored as (
     from new
 ),
 runs as (
-    insert into job_runs (job_id, team_id, model, priority, n, status, attempt, due_at,
+    insert into job_runs (job_id, team_id, model, rank_at, n, status, attempt, due_at,
         expires_at)
-    select id, team_id, model, (priority = 'interactive')::int, n, 'queued', 0, now(),
-        now() + make_interval(secs => ttl_seconds)
+    select id, team_id, model,
+        now() - make_interval(secs => case priority when 'interactive' then $3 else 0 end),
+        n, 'queued', 0, now(), now() + make_interval(secs => ttl_seconds)
     from new
 ),
+{mark_from("new")},
 story as (
     insert into job_events (at, job_id, type, detail)
     select now(), id, 'job.queued', jsonb_build_object('door', door) from new

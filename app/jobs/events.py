@@ -3,7 +3,7 @@
 from typing import Any
 from uuid import UUID
 
-from app.kit.postgres.database import Connection
+from app.kit.postgres.database import Connection, Pool
 
 JOB_CHANGED = "dashgate_job_changed"
 """Carries the id of a job that has changed."""
@@ -11,6 +11,9 @@ QUEUE_CHANGED = "dashgate_queue_changed"
 """A job has been queued, or a slot has become free."""
 PICTURES_WAITING = "dashgate_pictures_waiting"
 """A task has ended; its pictures are to be kept."""
+TASK_HINTED = "dashgate_task_hinted"
+"""Carries the id of an account, one of whose tasks is said to have ended: a reason to look."""
+CHANNELS = (JOB_CHANGED, QUEUE_CHANGED, PICTURES_WAITING, TASK_HINTED)
 
 
 async def write_event(
@@ -25,7 +28,17 @@ async def wake(connection: Connection, channel: str) -> None:
     await connection.execute("select pg_notify($1, '')", channel)
 
 
+async def hint_task(pool: Pool, task_id: str) -> bool:
+    """Wake the engine for a task that runs; False when no job runs under that upstream id."""
+    return await pool.fetchrow(_HINT, TASK_HINTED, task_id) is not None
+
+
 _WRITE_EVENT = """
 with written as (insert into job_events (at, job_id, type, detail) values (now(), $1, $2, $3))
 select pg_notify($4, $5)
+"""
+
+_HINT = """
+select job_id, pg_notify($1, account_id::text) from job_runs
+where upstream_task_id = $2 and status = 'running'
 """

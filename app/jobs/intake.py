@@ -12,6 +12,7 @@ import structlog
 
 from app.jobs.acceptance import Abandoned, Acceptance, NewJob, StillAnswering, accept_batch
 from app.kit.errors import Unavailable
+from app.kit.faultpoints import faultpoint
 from app.kit.postgres.database import CONNECTION_TROUBLE, Pool, transaction
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -109,6 +110,7 @@ class Intake:
         try:
             async with transaction(self._pool) as connection:
                 outcomes = await accept_batch(connection, [waiting.job for waiting in batch])
+                faultpoint("intake.before_commit")
         except CONNECTION_TROUBLE as error:
             log.warning("intake.database_lost", jobs=len(batch), error=type(error).__name__)
             await self._settle_after_trouble(batch)
@@ -120,6 +122,7 @@ class Intake:
             for waiting in batch:
                 await self._write_batch([waiting])
         else:
+            faultpoint("intake.committed")
             for waiting, outcome in zip(batch, outcomes, strict=True):
                 _settle(waiting, outcome)
 

@@ -1,8 +1,8 @@
 """A job's life: its statuses, the moves between them, and what a step may decide (pure).
 
-queued ──> submitting ──> running ──> finalizing ──> succeeded | failed
-  │  ^          │            │
-  │  └──────────┴────────────┘  (no task was made for it)
+queued ──> submitting <──> running ──> finalizing ──> succeeded | failed
+  │  ^          │             │
+  │  └──────────┴─────────────┘  (no task was made for it, or the task failed)
   └──> canceled | expired
 """
 
@@ -34,8 +34,18 @@ FINAL = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED, Jo
 
 MOVES: dict[JobStatus, frozenset[JobStatus]] = {
     JobStatus.QUEUED: frozenset({JobStatus.SUBMITTING, JobStatus.CANCELED, JobStatus.EXPIRED}),
-    JobStatus.SUBMITTING: frozenset({JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.FAILED}),
-    JobStatus.RUNNING: frozenset({JobStatus.QUEUED, JobStatus.FINALIZING, JobStatus.FAILED}),
+    JobStatus.SUBMITTING: frozenset(
+        {JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.FAILED, JobStatus.CANCELED}
+    ),
+    JobStatus.RUNNING: frozenset(
+        {
+            JobStatus.QUEUED,
+            JobStatus.SUBMITTING,
+            JobStatus.FINALIZING,
+            JobStatus.FAILED,
+            JobStatus.CANCELED,
+        }
+    ),
     JobStatus.FINALIZING: frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED}),
     JobStatus.SUCCEEDED: frozenset(),
     JobStatus.FAILED: frozenset(),
@@ -90,18 +100,18 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Requeue:
-    """No task was made: the job waits its turn again, after its own delay.
-
-    The account pauses for what holds up all its jobs, the job alone for what is its own.
-    """
+    """The job waits its turn again, after its own delay, and pays nothing for the attempt."""
 
     outcome: str
+    """Of the attempt; `accepted` and `adopted` when it made the task that failed."""
     code: str
     message: str
-    pause_seconds: float = 0.0
     delay_seconds: float = 0.0
     http_status: int | None = None
     request_id: str | None = None
+    task: TaskFacts | None = None
+    is_failure: bool = False
+    """Whether it counts against the job's tries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +124,7 @@ class Doubt:
 
 @dataclass(frozen=True, slots=True)
 class Disown:
-    """The adopted task was another's, and none was made for the job: it waits its turn again."""
+    """The adopted task was another's: the create is in doubt again, and that task left out."""
 
     task_id: str
     reason: str
@@ -142,6 +152,21 @@ class Fail:
 
 
 @dataclass(frozen=True, slots=True)
+class Stop:
+    """The job ends free, before anything was made for it: canceled, or its time was over."""
+
+    status: JobStatus
+    task: TaskFacts | None = None
+    instead_of: Requeue | None = None
+    """What is known of the attempt that it ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoteCancel:
+    """It is too late to stop the job for sure; it stops if it can."""
+
+
+@dataclass(frozen=True, slots=True)
 class Flag:
     """A person must look; the job keeps its status."""
 
@@ -149,4 +174,51 @@ class Flag:
     detail: str
 
 
-Decision = Run | Requeue | Doubt | Disown | Collect | Fail | Flag
+@dataclass(frozen=True, slots=True)
+class Unflag:
+    """What a person was to look at has passed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """A person must decide; meanwhile the job holds neither lane nor slot."""
+
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Orphan:
+    """A task beyond the job's own: watched, and booked as waste if it is billed."""
+
+    task_id: str
+    reason: str
+    is_ours: bool
+    """Whether the upstream itself gave us its id; only then may it be canceled."""
+
+
+@dataclass(frozen=True, slots=True)
+class CancelTask:
+    """The upstream is to be asked to cancel the job's task, which still waits there."""
+
+    task_id: str
+
+
+Decision = (
+    Run
+    | Requeue
+    | Doubt
+    | Disown
+    | Collect
+    | Fail
+    | Stop
+    | NoteCancel
+    | Flag
+    | Unflag
+    | Review
+    | Orphan
+)
+"""What `record` writes."""
+
+Action = Decision | CancelTask
+"""What `decide` asks for."""

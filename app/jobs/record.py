@@ -15,22 +15,23 @@ from app.jobs.lifecycle import (
     Fence,
     Flag,
     JobStatus,
+    NoteCancel,
+    Orphan,
     Requeue,
+    Review,
     Run,
+    Stop,
+    Unflag,
     sources_of,
 )
-from app.jobs.moves import (
-    StaleRun,
-    collect_run,
-    disown_run,
-    doubt_run,
-    flag_run,
-    requeue_run,
-    settle_attempt,
-    start_run,
-    write_task,
-)
+from app.jobs.moves import StaleRun
+from app.jobs.moves.attempts import close_attempt, give_up_task, settle_attempt, write_task
+from app.jobs.moves.flags import flag_run, note_cancel, review_run, unflag_run
+from app.jobs.moves.orphans import note_orphan
+from app.jobs.moves.runs import collect_run, disown_run, doubt_run, requeue_run, start_run
 from app.kit.postgres.database import Connection, Record
+
+EXPIRED_ERROR = ("expired", "the job was not started before its time was over")
 
 
 async def record(connection: Connection, fence: Fence, decision: Decision) -> None:
@@ -48,10 +49,10 @@ async def record(connection: Connection, fence: Fence, decision: Decision) -> No
             await collect_run(connection, fence, decision)
         case Fail():
             await _fail(connection, fence, decision)
-        case Flag():
-            await flag_run(connection, fence, decision)
+        case Stop():
+            await _stop(connection, fence, decision)
         case _:
-            assert_never(decision)
+            await _note(connection, fence, decision)
 
 
 async def end(
@@ -85,12 +86,41 @@ async def end(
     await wake(connection, QUEUE_CHANGED)
 
 
+async def _note(
+    connection: Connection,
+    fence: Fence,
+    decision: NoteCancel | Flag | Unflag | Review | Orphan,
+) -> None:
+    match decision:
+        case NoteCancel():
+            await note_cancel(connection, fence)
+        case Flag():
+            await flag_run(connection, fence, decision)
+        case Unflag():
+            await unflag_run(connection, fence)
+        case Review():
+            await review_run(connection, fence, decision)
+        case Orphan():
+            await note_orphan(connection, fence, decision)
+        case _:
+            assert_never(decision)
+
+
 async def _fail(connection: Connection, fence: Fence, decision: Fail) -> None:
     if decision.task is None:
         await settle_attempt(connection, fence, decision.outcome, decision)
     else:
-        await write_task(connection, fence, decision.task)
+        await give_up_task(connection, fence, decision)
     await end(connection, fence, JobStatus.FAILED, error=(decision.code, decision.message))
+
+
+async def _stop(connection: Connection, fence: Fence, decision: Stop) -> None:
+    if decision.instead_of is not None:
+        await close_attempt(connection, fence, decision.instead_of)
+    elif decision.task is not None:
+        await write_task(connection, fence, decision.task)
+    error = EXPIRED_ERROR if decision.status is JobStatus.EXPIRED else None
+    await end(connection, fence, decision.status, error=error)
 
 
 async def _settle(connection: Connection, job: Record) -> None:

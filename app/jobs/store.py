@@ -1,4 +1,4 @@
-"""Reads of jobs: one by id, a team's list, and the queue's place."""
+"""Reads of jobs: one by id, a team's list, a picture, a story."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,8 +10,6 @@ from uuid import UUID
 from app.jobs.lifecycle import JobStatus
 from app.kit.errors import NotFound
 from app.kit.postgres.database import Pool, Record
-
-POSITION_LIMIT = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,29 +138,6 @@ async def count_jobs(pool: Pool, wanted: JobFilter) -> int:
         *_filter_values(wanted),
     )
     return count
-
-
-async def count_waiting_before(pool: Pool, job_id: UUID) -> int | None:
-    """How many queued jobs stand before that one, counted to POSITION_LIMIT.
-
-    None when it does not wait.
-    """
-    position: int | None = await pool.fetchval(
-        """
-        select (
-            select count(*) from (
-                select from job_runs as others
-                where others.status = 'queued' and others.model = mine.model
-                    and (others.priority, mine.job_id) > (mine.priority, others.job_id)
-                limit $2
-            ) as before
-        )
-        from job_runs as mine where mine.job_id = $1 and mine.status = 'queued'
-        """,
-        job_id,
-        POSITION_LIMIT,
-    )
-    return position
 
 
 async def list_events(pool: Pool, job_id: UUID) -> list[dict[str, Any]]:

@@ -86,10 +86,14 @@ class JobRun(Base):
             "status in ('queued', 'submitting', 'running', 'finalizing')", name="status_active"
         ),
         CheckConstraint("(status = 'queued') = (account_id is null)", name="account_when_out"),
-        CheckConstraint("(account_id is null) = (lane_id is null)", name="lane_of_account"),
+        CheckConstraint("lane_id is null or account_id is not null", name="lane_of_account"),
         CheckConstraint(
-            "(status in ('submitting', 'running')) = (slot is not null)",
-            name="slot_while_upstream",
+            "slot is null or status in ('submitting', 'running')", name="slot_while_upstream"
+        ),
+        CheckConstraint(
+            "slot is not null or status not in ('submitting', 'running')"
+            " or attention_code is not null",
+            name="slot_unless_in_review",
         ),
         CheckConstraint(
             "(status in ('running', 'finalizing')) = (upstream_task_id is not null)",
@@ -114,13 +118,25 @@ class JobRun(Base):
             postgresql_where=text("status = 'submitting'"),
         ),
         Index(
-            "ix_job_runs_queue",
+            "ix_job_runs_team_queue",
             "model",
-            text("priority desc"),
+            "team_id",
+            "rank_at",
             "job_id",
             postgresql_where=text("status = 'queued'"),
         ),
+        Index(
+            "ix_job_runs_team_out",
+            "model",
+            "team_id",
+            postgresql_where=text("slot is not null"),
+        ),
         Index("ix_job_runs_due", "status", "due_at"),
+        Index(
+            "ix_job_runs_finalizing_expires_at",
+            "expires_at",
+            postgresql_where=text("status = 'finalizing'"),
+        ),
         Index(
             "ix_job_runs_queued_expires_at",
             "expires_at",
@@ -138,10 +154,13 @@ class JobRun(Base):
     job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
     team_id: Mapped[UUID] = mapped_column(ForeignKey("teams.id"))
     model: Mapped[str] = mapped_column(Text)
-    priority: Mapped[int] = mapped_column(SmallInteger)
+    rank_at: Mapped[datetime]
+    """Place in the team's own queue: accepted then, less an interactive job's head start."""
     n: Mapped[int] = mapped_column(SmallInteger)
     status: Mapped[str] = mapped_column(Text)
     attempt: Mapped[int] = mapped_column(SmallInteger)
+    task_failures: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    """Tasks of this job that failed and were tried anew."""
     due_at: Mapped[datetime]
     expires_at: Mapped[datetime]
     """Of a queued job the end of its waiting, of a finalizing one that of its pictures' URLs."""
@@ -171,6 +190,14 @@ class Attempt(Base):
         CheckConstraint(
             "(outcome in ('accepted', 'adopted')) = (upstream_task_id is not null)",
             name="task_when_created",
+        ),
+        Index(
+            "ix_attempts_given_up",
+            "account_id",
+            "settled_at",
+            postgresql_where=text(
+                "outcome = 'absent' and error_code in ('not_created', 'given_up')"
+            ),
         ),
     )
 

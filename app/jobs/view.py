@@ -8,6 +8,8 @@ from pydantic import BaseModel, Field, PlainSerializer
 from app.billing.money import format_amount
 from app.jobs.lifecycle import JobStatus
 from app.jobs.links import Links
+from app.jobs.queue.forecast import Hold
+from app.jobs.queue.standing import Place
 from app.jobs.requests.edit import Priority
 from app.jobs.store import JobRecord, PictureRecord
 from app.kit.times import to_rfc3339
@@ -42,10 +44,23 @@ class UsageView(BaseModel):
     currency: str
 
 
+class EtaView(BaseModel):
+    """Seconds until the job's task may have ended: as likely as not, and nine times in ten."""
+
+    p50: int
+    p90: int
+
+
 class QueueView(BaseModel):
-    """Where a waiting job stands: how many of its model go before it, counted to 1,000."""
+    """Where a waiting job stands: how many go before it, what holds it, when it may end.
+
+    The position is exact for a team that waits alone and counted to 10,000; beyond that, and
+    while the team is paused, there is no ETA.
+    """
 
     position: int
+    held_by: Hold
+    eta_seconds: EtaView | None
 
 
 class AttentionView(BaseModel):
@@ -86,7 +101,7 @@ class JobView(BaseModel):
 
 
 def to_job_view(
-    job: JobRecord, links: Links, *, now: datetime, position: int | None = None
+    job: JobRecord, links: Links, *, now: datetime, place: Place | None = None
 ) -> JobView:
     """The job with fresh links to its pictures."""
     return JobView(
@@ -112,7 +127,7 @@ def to_job_view(
             currency=job.currency,
         ),
         error=_to_error(job.error_code, job.error_message),
-        queue=None if position is None else QueueView(position=position),
+        queue=None if place is None else to_queue_view(place),
         attention=None if job.attention is None else AttentionView(**job.attention),
         metadata=job.metadata,
         team=job.team,
@@ -141,6 +156,11 @@ def _to_picture(
         sha256=picture.sha256,
         actual_prompt=picture.actual_prompt,
     )
+
+
+def to_queue_view(place: Place) -> QueueView:
+    eta = None if place.eta is None else EtaView(p50=place.eta.p50, p90=place.eta.p90)
+    return QueueView(position=place.position, held_by=place.held_by, eta_seconds=eta)
 
 
 def _to_error(code: str | None, message: str | None) -> ErrorView | None:

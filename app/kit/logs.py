@@ -28,7 +28,6 @@ def configure_logs(*, level: str, as_json: bool) -> None:
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=True,
     )
     output = logging.StreamHandler(sys.stderr)
     output.setFormatter(

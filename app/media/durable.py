@@ -14,24 +14,29 @@ def make_root(root: Path) -> None:
     (root / INCOMING).mkdir(mode=0o700, exist_ok=True)
 
 
-def write_durably(root: Path, key: str, content: bytes) -> None:
+def write_durably(root: Path, key: str, content: bytes, settled: set[Path] | None = None) -> None:
     """Returns when content and name are on the disk; raises OSError and leaves nothing.
 
-    The root must exist: an unmounted disk is an error, not a fresh start.
+    The root must exist: an unmounted disk is an error, not a fresh start. `settled` remembers
+    which folders' own names are on the disk, so that each is synced once and not every time.
     """
+    settled = set() if settled is None else settled
     incoming = root / INCOMING / token_hex(16)
     folders = _folders_to(root, (root / key).parent)
     try:
         _write_synced(incoming, content)
         for folder in folders[1:]:
-            folder.mkdir(mode=0o700, exist_ok=True)
+            _make_folder(folder, settled)
         incoming.rename(root / key)
     except OSError:
         incoming.unlink(missing_ok=True)
         raise
-    # Every level, also those found there: their maker may not have synced them yet.
-    for folder in reversed(folders):
-        _sync_folder(folder)
+    _sync_folder(folders[-1])
+    # Also those found there: their maker may not have synced them yet.
+    for folder in reversed(folders[1:]):
+        if folder not in settled:
+            _sync_folder(folder.parent)
+            settled.add(folder)
 
 
 def sweep_incoming(root: Path, older_than_seconds: float) -> int:
@@ -51,6 +56,14 @@ def sweep_incoming(root: Path, older_than_seconds: float) -> int:
 def _folders_to(root: Path, folder: Path) -> list[Path]:
     segments = folder.relative_to(root).parts
     return [root.joinpath(*segments[:depth]) for depth in range(len(segments) + 1)]
+
+
+def _make_folder(folder: Path, settled: set[Path]) -> None:
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        return
+    settled.discard(folder)
 
 
 def _write_synced(path: Path, content: bytes) -> None:

@@ -17,7 +17,7 @@ from app.kit.errors import GatewayError, Unavailable
 Downloads: TypeAlias = httpx.AsyncClient
 
 PICTURE_BYTES_LIMIT = 64 * 1024 * 1024
-DEADLINE_SECONDS = 120.0
+DEADLINE_SECONDS = 300.0
 REDIRECTS_LIMIT = 3
 OSS_RESULT_HOSTS = frozenset(
     {
@@ -183,15 +183,17 @@ async def _read(response: httpx.Response, url: str, limit_bytes: int) -> Downloa
     announced = _announced_bytes(response)
     if announced is not None and announced > limit_bytes:
         raise _too_large(url, announced, limit_bytes)
-    content = bytearray()
+    chunks: list[bytes] = []
+    came_bytes = 0
     async for chunk in response.aiter_raw():
-        content += chunk
-        if len(content) > limit_bytes:
-            raise _too_large(url, len(content), limit_bytes)
-    if announced is not None and len(content) != announced:
-        reason = f"{len(content)} of {announced} bytes came"
+        chunks.append(chunk)
+        came_bytes += len(chunk)
+        if came_bytes > limit_bytes:
+            raise _too_large(url, came_bytes, limit_bytes)
+    if announced is not None and came_bytes != announced:
+        reason = f"{came_bytes} of {announced} bytes came"
         raise DownloadFailed(_place(url), reason, retryable=True)
-    return Download(bytes(content), response.headers.get("content-type"), announced)
+    return Download(b"".join(chunks), response.headers.get("content-type"), announced)
 
 
 def _announced_bytes(response: httpx.Response) -> int | None:

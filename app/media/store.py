@@ -62,6 +62,7 @@ class PictureStore:
         self._objects = objects
         self._name = name
         self._folder = folder
+        self._settled: set[Path] = set()
 
     def __repr__(self) -> str:
         return f"PictureStore({self._name})"
@@ -73,7 +74,7 @@ class PictureStore:
             if self._folder is None:
                 await obstore.put_async(self._objects, key, content, use_multipart=False)
             else:
-                await asyncio.to_thread(write_durably, self._folder, key, content)
+                await asyncio.to_thread(write_durably, self._folder, key, content, self._settled)
 
     async def get(self, key: str) -> bytes:
         """The whole content; raises PictureMissing."""

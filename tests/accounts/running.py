@@ -14,9 +14,9 @@ values ($1, $2, $3, 'native', $4, 'p', '[]', 1, false, true, '{}', 'interactive'
 """
 
 _RUN = """
-insert into job_runs (job_id, team_id, model, priority, n, status, attempt, due_at, expires_at,
+insert into job_runs (job_id, team_id, model, rank_at, n, status, attempt, due_at, expires_at,
                       account_id, lane_id, slot)
-select jobs.id, jobs.team_id, jobs.model, 1, 1, 'submitting', 1, now(), jobs.expires_at,
+select jobs.id, jobs.team_id, jobs.model, now(), 1, 'submitting', 1, now(), jobs.expires_at,
        lanes.account_id, lanes.id, 1
 from jobs, lanes where jobs.id = $1 and lanes.account_id = $2
 """

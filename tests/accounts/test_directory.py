@@ -66,6 +66,20 @@ async def test_a_key_that_does_not_open_costs_only_its_lane(
     assert "sk-" not in str(logs)
 
 
+async def test_a_key_that_does_not_open_is_told_again_only_when_it_changes(
+    pool: Pool, sessions: Sessions, vault: Vault
+) -> None:
+    await make_account(sessions, vault)
+    told = []
+    for sealed in (b"x", b"x", b"y"):
+        await pool.execute("update lanes set api_key_sealed = $1", sealed)
+        with capture_logs() as logs:
+            await load_accounts(pool, vault)
+        told.append(len(logs))
+
+    assert told == [1, 0, 1]
+
+
 async def test_a_removed_lane_is_not_used(pool: Pool, sessions: Sessions, vault: Vault) -> None:
     await make_account(sessions, vault)
     await pool.execute("update lanes set removed_at = now()")

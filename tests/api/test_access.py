@@ -15,6 +15,7 @@ NOBODYS_JOB = "0198c0f2-0000-7000-8000-000000000001"
 CALLS = [
     ("POST", "/v1/jobs"),
     ("POST", "/v1/jobs?dry_run=true"),
+    ("POST", f"/v1/jobs/{NOBODYS_JOB}/cancel"),
     ("GET", "/v1/jobs"),
     ("GET", f"/v1/jobs/{NOBODYS_JOB}"),
     ("GET", f"/v1/jobs/{NOBODYS_JOB}/pictures/0"),

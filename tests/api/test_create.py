@@ -90,13 +90,14 @@ async def test_a_file_of_another_team_is_not_found(
     assert await caller.backstage.count_jobs(caller.team) == 0
 
 
-async def test_the_queue_tells_how_many_go_before(caller: Caller, stranger: Caller) -> None:
+async def test_the_queue_tells_how_many_go_before_and_what_holds_a_job(caller: Caller) -> None:
     batch = await caller.create(priority="batch")
-    ahead = await stranger.create()
+    ahead = await caller.create()
 
-    waiting = (await caller.read(batch["id"]))["queue"]["position"]
+    waiting = (await caller.read(batch["id"]))["queue"]
 
-    assert waiting > (await stranger.read(ahead["id"]))["queue"]["position"]
+    assert waiting["position"] > (await caller.read(ahead["id"]))["queue"]["position"]
+    assert waiting.keys() == {"position", "held_by", "eta_seconds"}
 
 
 async def test_the_same_key_brings_the_same_job(caller: Caller) -> None:
@@ -197,6 +198,7 @@ async def test_a_dry_run_prices_and_accepts_nothing(caller: Caller) -> None:
         "unit_price": "0.20",
         "amount": "0.60",
         "currency": "CNY",
+        "queue": {"position": 0, "held_by": "no_account", "eta_seconds": None},
     }
     assert "Location" not in answer.headers
     assert await caller.backstage.count_jobs(caller.team) == 0

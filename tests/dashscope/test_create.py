@@ -207,6 +207,30 @@ async def test_the_wait_that_a_refusal_asks_for_is_read_when_it_is_one(
     assert outcome.retry_after_seconds == seconds
 
 
+@pytest.mark.parametrize(
+    ("date", "seconds"),
+    [
+        ("Mon, 23 Nov 2026 09:00:00 GMT", 30.0),
+        ("Mon, 23 Nov 2026 09:00:30 GMT", 0.0),
+        ("Mon, 23 Nov 2026 09:05:00 GMT", 0.0),
+        ("yesterday", None),
+    ],
+)
+async def test_a_moment_to_wait_for_is_measured_by_the_upstreams_own_clock(
+    date: str, seconds: float | None
+) -> None:
+    answer = reply(
+        "429 Too Many Requests",
+        b"{}",
+        f"Retry-After: Mon, 23 Nov 2026 09:00:30 GMT\r\nDate: {date}",
+    )
+    async with serve(always(answer)) as wire:
+        outcome = await create(f"http://{wire.host}/api/v1")
+
+    assert isinstance(outcome, Refused)
+    assert outcome.retry_after_seconds == seconds
+
+
 async def test_a_refusal_that_comes_before_the_whole_request_was_read_is_heard() -> None:
     async def refuse_early(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(reply("413 Payload Too Large", b'{"code":"BadRequest.TooLarge"}'))

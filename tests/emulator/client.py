@@ -15,6 +15,7 @@ from PIL import Image
 
 from app.emulator import EmulatorOptions, running_emulator
 from app.kit.clock import Clock, utc_now
+from tests.waiting import wait_until
 
 CREATE = "/services/aigc/image2image/image-synthesis"
 MODEL = "wan2.5-i2i-preview"
@@ -103,6 +104,15 @@ class Desk:
 
     async def arm(self, *rules: dict[str, Any]) -> httpx.Response:
         return await self.http.put(f"{self.root}/_emulator/faults", json=rules)
+
+    async def wait_until_told(self, count: int, outcome: str = "200") -> None:
+        """Return when that many events were pushed and answered so, and none otherwise."""
+
+        async def are_told() -> bool:
+            pushes: dict[str, int] = (await self.control("events"))["pushes"]
+            return pushes == {outcome: count}
+
+        await wait_until(are_told)
 
     async def control(self, name: str) -> Any:
         return (await self.http.get(f"{self.root}/_emulator/{name}")).json()

@@ -7,9 +7,10 @@ from typing import Any
 import httpx
 import pytest
 from PIL import Image
+from pydantic import ValidationError
 
 from app.emulator.disturb.faults import RULES, Faults, Target
-from tests.emulator.client import QUICK, SLOW, Desk, make_body, open_desk
+from tests.emulator.client import QUICK, SLOW, Desk, HandClock, make_body, open_desk
 
 _THROTTLED = {"on": "create", "do": "status", "status": 429, "retry_after_seconds": 3}
 
@@ -80,6 +81,18 @@ async def test_hanging_call_outlasts_the_client(desk: Desk, when: str, task_coun
     assert await desk.count_tasks() == task_count
 
 
+async def test_call_that_hangs_before_creates_after_the_client_has_left(desk: Desk) -> None:
+    await desk.arm({"on": "create", "do": "hang", "seconds": 0.3})
+
+    impatient = Desk(desk.base_url, desk.http, timeout_seconds=0.1)
+    with pytest.raises(httpx.ReadTimeout):
+        await impatient.post(make_body())
+    before = await desk.count_tasks()
+    await desk.wait_for_count(1)
+
+    assert before == 0
+
+
 async def test_late_create_appears_after_its_answer_was_lost(desk: Desk) -> None:
     await desk.arm({"on": "create", "do": "late", "seconds": 0.1})
 
@@ -104,6 +117,23 @@ async def test_other_calls_fail_as_told(desk: Desk, on: str, method: str, path: 
     await desk.arm({"on": on, "do": "status", "status": 503})
 
     assert (await desk.http.request(method, path)).status_code == 503
+
+
+async def test_probability_decides_how_many_creates_lose_their_answer() -> None:
+    async with open_desk(replace(SLOW, seed=3)) as desk:
+        rule = {"on": "create", "do": "reset", "when": "after", "probability": 0.5}
+        await desk.arm(rule)
+
+        lost_count = 0
+        for _ in range(20):
+            try:
+                await desk.post(make_body())
+            except httpx.ReadError:
+                lost_count += 1
+
+        assert 0 < lost_count < 20
+        assert await desk.count_tasks() == 20
+        assert (await desk.control("faults"))[0]["fired_count"] == lost_count
 
 
 async def test_partial_failure_keeps_the_task_succeeded(desk: Desk) -> None:
@@ -160,6 +190,22 @@ async def test_lost_task_is_unknown_early(desk: Desk) -> None:
     assert answer["output"]["task_status"] == "UNKNOWN"
 
 
+async def test_task_lost_for_a_while_is_known_again() -> None:
+    clock = HandClock()
+    async with open_desk(clock=clock) as desk:
+        await desk.arm({"on": "task", "do": "lost", "seconds": 10, "for_seconds": 20})
+        task_id = (await desk.run())["output"]["task_id"]
+
+        seen = []
+        for step_seconds in (9, 1, 19, 1):
+            clock.advance(step_seconds)
+            answer = await desk.query(task_id)
+            seen.append((answer["output"]["task_status"], await desk.count_tasks()))
+
+        known, unknown = ("SUCCEEDED", 1), ("UNKNOWN", 0)
+        assert seen == [known, unknown, unknown, known]
+
+
 async def test_duplicate_url_repeats_the_first_link(desk: Desk) -> None:
     await desk.arm({"on": "task", "do": "duplicate_url"})
 
@@ -202,12 +248,46 @@ async def test_corrupt_download_is_no_picture(desk: Desk) -> None:
     assert isinstance(await desk.get_picture(answer), Image.Image)
 
 
+async def test_oversize_download_goes_on_past_the_picture(desk: Desk) -> None:
+    await desk.arm({"on": "picture", "do": "oversize", "size_bytes": 4_000_000})
+    url = (await desk.run())["output"]["results"][0]["url"]
+
+    swollen = await desk.http.get(url)
+    await desk.arm()
+    picture = (await desk.http.get(url)).content
+
+    assert "content-length" not in swollen.headers
+    assert len(swollen.content) == 4_000_000 > len(picture)
+    assert swollen.content.startswith(picture)
+
+
+async def test_oversize_download_ends_when_the_client_leaves(desk: Desk) -> None:
+    await desk.arm({"on": "picture", "do": "oversize", "size_bytes": 2**31})
+    url = (await desk.run())["output"]["results"][0]["url"]
+
+    async with desk.http.stream("GET", url) as answer:
+        await anext(answer.aiter_raw())
+
+    assert (await desk.http.get("/tasks")).status_code == 200
+
+
+async def test_redirected_download_names_the_place_given(desk: Desk) -> None:
+    place = "http://169.254.169.254/latest/meta-data"
+    await desk.arm({"on": "picture", "do": "redirect", "location": place})
+    url = (await desk.run())["output"]["results"][0]["url"]
+
+    answer = await desk.http.get(url)
+
+    assert (answer.status_code, answer.headers["location"]) == (302, place)
+
+
 async def test_html_download_says_so(desk: Desk) -> None:
     await desk.arm({"on": "picture", "do": "html"})
     url = (await desk.run())["output"]["results"][0]["url"]
 
     answer = await desk.http.get(url)
 
+    assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("text/html")
 
 
@@ -253,6 +333,19 @@ def test_same_seed_gives_the_same_faults() -> None:
     assert strike(5) == strike(5) != strike(6)
 
 
+@pytest.mark.parametrize(
+    ("rule", "problem"),
+    [
+        ({"on": "task", "do": "partial"}, "indexes: name at least one picture"),
+        ({"on": "picture", "do": "redirect"}, "location: name the address"),
+        ({"on": "list", "do": "stale"}, "seconds: say how far behind"),
+    ],
+)
+def test_rules_that_miss_what_they_need_are_refused(rule: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ValidationError, match=problem):
+        RULES.validate_python([rule])
+
+
 async def test_unusable_rules_are_refused_by_name_and_change_nothing(desk: Desk) -> None:
     await desk.arm(_THROTTLED)
 
@@ -260,7 +353,7 @@ async def test_unusable_rules_are_refused_by_name_and_change_nothing(desk: Desk)
 
     assert answer.status_code == 422
     first, second = answer.json()["problems"]
-    assert "it is one of hang, html, reset, status; not 'truncate'" in first
+    assert "it is one of hang, html, reset, stale, status; not 'truncate'" in first
     assert second.startswith("1.on: Input should be 'create', 'query'")
     assert second.endswith("(it was 'x')")
     assert (await desk.control("faults"))[0]["status"] == 429

@@ -1,11 +1,14 @@
 """The options as text, and the emulator as a process."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import httpx
@@ -58,19 +61,35 @@ def test_server_answers_until_it_is_told_to_stop() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     with subprocess.Popen([sys.executable, "-c", _SERVE, str(port)]) as process:
-        status = _ask_until_answered(f"http://127.0.0.1:{port}/_emulator/stats")
+        answer = _ask_until_answered(f"http://127.0.0.1:{port}/_emulator/stats")
         process.send_signal(signal.SIGTERM)
         process.wait(10)
 
-    assert status == 200
+    assert answer.status_code == 200
     assert process.returncode in {0, -signal.SIGTERM}
 
 
-def _ask_until_answered(url: str) -> int:
+def test_command_line_sets_the_clock_and_where_events_go() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = str(listener.getsockname()[1])
+    flags = ("--clock-skew-seconds", "3600", "--events-url", "http://gate.example/hook")
+    command = [sys.executable, "-m", "app", "emulator", "--port", port, *flags]
+    environment = {**os.environ, "DASHGATE_NO_SETUP": "1"}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as process:
+        answer = _ask_until_answered(f"http://127.0.0.1:{port}/_emulator/events")
+        process.send_signal(signal.SIGTERM)
+        process.wait(10)
+
+    ahead = parsedate_to_datetime(answer.headers["date"]) - datetime.now(UTC)
+    assert 3_500 < ahead.total_seconds() < 3_700
+    assert answer.json()["target"]["url"] == "http://gate.example/hook"
+
+
+def _ask_until_answered(url: str) -> httpx.Response:
     deadline = time.monotonic() + 20
     while True:
         try:
-            return httpx.get(url).status_code
+            return httpx.get(url, trust_env=False)
         except httpx.ConnectError:
             assert time.monotonic() < deadline
             time.sleep(0.02)

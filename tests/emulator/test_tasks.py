@@ -1,10 +1,14 @@
 """The life of a task, as queries see it."""
 
+import hashlib
 import re
 from dataclasses import replace
+from datetime import timedelta
+from email.utils import parsedate_to_datetime
 
 import pytest
 
+from app.dashscope.payloads import to_wire_time
 from tests.emulator.client import (
     CREATE,
     MODEL,
@@ -203,6 +207,59 @@ async def test_bill_counts_every_creation_and_only_delivered_pictures() -> None:
         assert bill["tasks"][2]["status"] == "FAILED"
         assert [entry["image_count"] for entry in bill["accounts"].values()] == [6]
         assert bill["calls"]["create"] == 3
+
+
+async def test_bill_names_the_bytes_of_every_picture_that_was_fetched() -> None:
+    async with open_desk() as desk:
+        answer = await desk.run(make_body("a red bicycle", n=3))
+        url = answer["output"]["results"][1]["url"]
+        content = (await desk.http.get(url)).content
+
+        [line] = (await desk.control("bill"))["tasks"]
+
+        assert (line["prompt"], line["n"], line["image_count"]) == ("a red bicycle", 3, 3)
+        assert line["picture_sha256"] == [None, hashlib.sha256(content).hexdigest(), None]
+
+
+async def test_damaged_download_does_not_change_the_bytes_on_the_bill() -> None:
+    async with open_desk() as desk:
+        await desk.arm({"on": "picture", "do": "corrupt", "times": 1})
+        url = (await desk.run())["output"]["results"][0]["url"]
+        corrupt, whole = [(await desk.http.get(url)).content for _ in range(2)]
+
+        [line] = (await desk.control("bill"))["tasks"]
+
+        assert line["picture_sha256"] == [hashlib.sha256(whole).hexdigest()]
+        assert corrupt != whole
+
+
+@pytest.mark.parametrize("skew_seconds", [300.0, -300.0])
+async def test_skewed_clock_shows_in_every_time_on_the_wire(skew_seconds: float) -> None:
+    clock = HandClock()
+    options = replace(QUICK, clock_skew_seconds=skew_seconds)
+    async with open_desk(options, clock=clock) as desk:
+        answer = await desk.http.get(f"/tasks/{await desk.create()}")
+        ended = await desk.wait_for(answer.json()["output"]["task_id"])
+        listed = await desk.http.get("/tasks")
+        link = ended["output"]["results"][0]["url"]
+        picture = await desk.http.get(link)
+
+        expected = clock.now + timedelta(seconds=skew_seconds)
+        wire_time = to_wire_time(expected)
+        [row] = listed.json()["data"]
+        for name in ("submit_time", "scheduled_time", "end_time"):
+            assert ended["output"][name] == wire_time
+        assert {row["gmt_create"], row["end_time"]} == {expected.timestamp() * 1000}
+        assert answer.headers["req-arrive-time"] == str(round(expected.timestamp() * 1000))
+        for response in (answer, listed, picture):
+            assert parsedate_to_datetime(response.headers["date"]) == expected
+        assert picture.status_code == 200
+
+
+async def test_date_header_is_sent_once(desk: Desk) -> None:
+    answer = await desk.http.get("/tasks")
+
+    assert len(answer.headers.get_list("date")) == 1
 
 
 async def test_text_to_image_model_lives_on_its_own_path(desk: Desk) -> None:

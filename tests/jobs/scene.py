@@ -10,8 +10,16 @@ from app.billing.usage import find_drift
 from app.jobs.acceptance import Acceptance, Idempotency, NewJob, Outcome, accept_batch
 from app.jobs.engine.claim import LaneTurn, claim_submission
 from app.jobs.engine.submit import Submission
-from app.jobs.lifecycle import Collect, Decision, Fence, Run, TaskFacts, UpstreamPicture
-from app.jobs.record import record
+from app.jobs.lifecycle import (
+    Collect,
+    Decision,
+    Fence,
+    JobStatus,
+    Run,
+    TaskFacts,
+    UpstreamPicture,
+)
+from app.jobs.record import end, record
 from app.jobs.store import JobRecord, get_job
 from app.kit.crypto import Vault
 from app.kit.ids import make_uuid7
@@ -112,6 +120,14 @@ class Scene:
         await self.decide(fence, ended_with(*urls))
         return fence
 
+    async def keep(self, fence: Fence, *indexes: int) -> None:
+        """As if those pictures were kept; the others are lost."""
+        await self.pool.execute(_KEEP, fence.job_id, list(indexes))
+
+    async def finish(self, fence: Fence, status: JobStatus = JobStatus.SUCCEEDED) -> None:
+        async with transaction(self.pool) as connection:
+            await end(connection, fence, status)
+
     async def get(self, job_id: UUID) -> JobRecord:
         return await get_job(self.pool, job_id, team_id=None)
 
@@ -137,6 +153,14 @@ class Scene:
         )
         return [(row["kind"], f"{row['amount']:.2f}", row["image_count"]) for row in rows]
 
+    async def usage(self) -> list[tuple[object, ...]]:
+        """Jobs, succeeded, failed, canceled, expired, images and amount of each day."""
+        rows = await self.pool.fetch(
+            "select jobs, succeeded, failed, canceled, expired, image_count, amount::text"
+            " from daily_usage"
+        )
+        return [tuple(row) for row in rows]
+
     async def expect_books_in_order(self) -> None:
         async with transaction(self.pool) as connection:
             assert await find_imbalances(connection) == []
@@ -155,6 +179,20 @@ async def make_scene(pool: Pool, sessions: Sessions, vault: Vault) -> Scene:
     return Scene(pool, team.id, key.row.id, account.id, lane_id)
 
 
+async def add_account(
+    scene: Scene, sessions: Sessions, vault: Vault, **limits: Any
+) -> tuple[UUID, UUID]:
+    """Another account of the model and its lane."""
+    account = await make_account(sessions, vault, **limits)
+    await scene.pool.execute(
+        "insert into account_paces (account_id, model) values ($1, $2)", account.id, MODEL
+    )
+    lane_id: UUID = await scene.pool.fetchval(
+        "select id from lanes where account_id = $1", account.id
+    )
+    return account.id, lane_id
+
+
 def ended_with(*urls: str | None, ended_at: datetime | None = None) -> Collect:
     """What follows from a task that ended with these pictures; None is one that failed."""
     pictures = tuple(
@@ -170,3 +208,22 @@ def ended_with(*urls: str | None, ended_at: datetime | None = None) -> Collect:
     delivered = sum(url is not None for url in urls)
     facts = TaskFacts("SUCCEEDED", None, None, ended_at or datetime.now(UTC), delivered)
     return Collect(facts, pictures)
+
+
+async def is_one_waiting(scene: Scene) -> bool:
+    """Whether a transaction of the scene's database waits for another."""
+    count: int = await scene.pool.fetchval(
+        "select count(*) from pg_stat_activity where datname = current_database()"
+        " and wait_event_type = 'Lock'"
+    )
+    return count == 1
+
+
+_KEEP = """
+update pictures set source_url = null,
+    status = case when index = any($2) then 'kept' else 'failed' end,
+    error_code = case when index = any($2) then null else 'picture_lost' end,
+    store_key = case when index = any($2) then 'k' end,
+    sha256 = '\\x00', content_type = 'image/png', byte_count = 1, width = 1, height = 1
+where job_id = $1 and status = 'upstream'
+"""

@@ -11,12 +11,15 @@ import pytest
 
 from app.jobs.acceptance import (
     GUARD_TTL_SECONDS,
+    HEAD_START_SECONDS,
     KEY_TTL_SECONDS,
     Acceptance,
     Idempotency,
     KeyReused,
     StillAnswering,
 )
+from app.jobs.cancel import WISH_RULES
+from app.jobs.engine.judge import Judge
 from app.jobs.engine.sweep import expire_queued
 from app.jobs.intake import BATCH_LIMIT, WAITING_LIMIT, Intake
 from app.kit.crypto import Vault
@@ -62,7 +65,7 @@ async def test_a_job_its_run_its_event_and_its_reservation_are_stored_together(
     assert (job.expires_at - job.created_at).total_seconds() == 3_600
     run = await scene.run_of(job.id)
     assert run is not None
-    assert (run["status"], run["attempt"], run["priority"], run["n"]) == ("queued", 0, 0, 3)
+    assert (run["status"], run["attempt"], run["n"]) == ("queued", 0, 3)
     assert run["expires_at"] == job.expires_at
     assert await scene.story_of(job.id) == ["job.queued"]
     assert await scene.entries_of(job.id) == [("reserve", "0.60", 3)]
@@ -79,12 +82,13 @@ async def test_what_fails_leaves_nothing_of_any_part(scene: Scene) -> None:
         assert await count(scene, table) == 0
 
 
-async def test_an_interactive_job_has_the_higher_priority(scene: Scene) -> None:
-    job_id = await scene.accept(priority="interactive")
+async def test_an_interactive_job_is_ranked_four_hours_ahead(scene: Scene) -> None:
+    for name, head_start_seconds in (("interactive", HEAD_START_SECONDS), ("batch", 0)):
+        job = await scene.get(await scene.accept(priority=name))
 
-    run = await scene.run_of(job_id)
-    assert run is not None
-    assert run["priority"] == 1
+        run = await scene.run_of(job.id)
+        assert run is not None
+        assert (job.created_at - run["rank_at"]).total_seconds() == head_start_seconds
 
 
 async def test_the_price_of_the_moment_is_stamped_on_the_job(scene: Scene) -> None:
@@ -183,7 +187,7 @@ async def test_a_key_whose_time_is_over_may_be_used_again(scene: Scene) -> None:
 
 async def test_a_replay_outlives_the_job(scene: Scene) -> None:
     job_id = await scene.accept(idempotency=KEY, ttl_seconds=0)
-    await expire_queued(scene.pool)
+    await expire_queued(Judge(scene.pool, WISH_RULES))
 
     (outcome,) = await scene.store(scene.ask(idempotency=KEY))
 

@@ -3,25 +3,21 @@
 import asyncio
 from contextlib import suppress
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import asyncpg
 import pytest
 
+from app.jobs.acceptance import accept_batch
 from app.jobs.cancel import cancel_queued_job
-from app.jobs.engine.claim import (
-    KEEP_LEASE_SECONDS,
-    PACE_MARGIN,
-    claim_kept,
-    claim_submission,
-    release_lease,
-    renew_leases,
-)
+from app.jobs.engine.claim import PACE_MARGIN, claim_submission
 from app.jobs.engine.submit import Submission
 from app.jobs.lifecycle import Fail, Fence, Requeue, Run
-from app.kit.postgres.database import UniqueViolation, transaction
-from tests.jobs.scene import Scene, ended_with
-from tests.jobs.test_links import NOON
+from app.jobs.queue.statement import CONTENDED_SECONDS, GIVE_WAY_SECONDS, SWEEP_SECONDS
+from app.kit.crypto import Vault
+from app.kit.postgres.database import Sessions, UniqueViolation, transaction
+from tests.jobs.scene import Scene, add_account
 
 DONE = Requeue("absent", "not_sent", "for the test")
 
@@ -32,14 +28,16 @@ async def free_lane(scene: Scene, submission: Submission) -> None:
     await scene.decide(submission.fence, Run(task_id, "r"))
 
 
-async def add_lane(scene: Scene) -> UUID:
+async def add_lane(scene: Scene, *, key_id: str | None = "second-key") -> UUID:
+    """Another lane, whose key has a name in the upstream's list, beside the first without."""
     lane_id: UUID = await scene.pool.fetchval(
         """
-        insert into lanes (id, account_id, api_key_sealed, api_key_hint)
-        select gen_random_uuid(), account_id, api_key_sealed, api_key_hint from lanes
+        insert into lanes (id, account_id, api_key_sealed, api_key_hint, upstream_key_id)
+        select gen_random_uuid(), account_id, api_key_sealed, api_key_hint, $2 from lanes
         where id = $1 returning id
         """,
         scene.lane_id,
+        key_id,
     )
     return lane_id
 
@@ -192,9 +190,7 @@ async def test_a_paused_account_claims_nothing_until_its_pause_is_over(scene: Sc
 
     await scene.pool.execute("update account_paces set paused_until = now()")
     await scene.claim()
-    pace = await scene.pool.fetchrow("select paused_until, pause_code from account_paces")
-    assert pace is not None
-    assert tuple(pace) == (None, None)
+    assert await scene.pool.fetchval("select pause_code from account_paces") == "Throttling"
 
 
 @pytest.mark.parametrize("state", ["draining", "removed"])
@@ -272,7 +268,64 @@ async def test_claimers_in_the_same_instant_are_let_in_one_after_the_other(scene
             second = await claim_submission(other, turn)
 
     assert first is not None
-    assert second == (None, 1.0)
+    assert second == (None, CONTENDED_SECONDS)
+
+
+async def test_primed_slots_are_taken_after_those_that_run_and_no_more_of_them(
+    scene: Scene,
+) -> None:
+    await scene.pool.execute("update account_paces set priming = 2")
+    for _ in range(5):
+        await scene.accept()
+
+    for _ in range(4):
+        await free_lane(scene, await scene.claim(slots=2))
+
+    assert (await scene.try_claim(slots=2))[0] is None
+    slots = await scene.pool.fetch("select slot from job_runs where slot is not null")
+    assert sorted(row["slot"] for row in slots) == [0, 1, 2, 3]
+
+
+async def test_a_throttled_account_submits_at_its_share_of_the_rate(scene: Scene) -> None:
+    await scene.pool.execute("update account_paces set pace_share = 0.25")
+    await scene.accept()
+    await scene.accept()
+    await free_lane(scene, await scene.claim(submit_rate=1.0))
+
+    claimed, wait_seconds = await scene.try_claim(submit_rate=1.0)
+
+    assert claimed is None
+    assert 3.9 < wait_seconds <= 4 * PACE_MARGIN
+
+
+async def test_a_suspended_account_sends_one_job_and_waits_whether_it_is_taken(
+    scene: Scene,
+) -> None:
+    other_lane = await add_lane(scene)
+    for _ in range(3):
+        await scene.accept()
+    await scene.pool.execute("update account_paces set is_suspended = true")
+
+    probe = await scene.claim()
+    assert (await scene.try_claim(lane_id=other_lane))[0] is None
+
+    await free_lane(scene, probe)
+    assert (await scene.try_claim(lane_id=other_lane))[0] is not None
+
+
+async def test_the_claim_tells_its_story(scene: Scene) -> None:
+    job_id = await scene.accept()
+    await scene.pool.execute("update job_runs set due_at = due_at - interval '7 s'")
+
+    await scene.claim()
+
+    detail = await scene.pool.fetchval(
+        "select detail from job_events where job_id = $1 and type = 'job.submitting'", job_id
+    )
+    account = await scene.pool.fetchval("select name from accounts")
+    hint = await scene.pool.fetchval("select api_key_hint from lanes")
+    assert 7 <= detail.pop("waited_seconds") < 27
+    assert detail == {"attempt": 1, "account": account, "lane": hint, "slot": 0}
 
 
 async def test_the_database_itself_refuses_a_slot_or_a_lane_twice(scene: Scene) -> None:
@@ -318,54 +371,129 @@ async def test_a_claim_waits_for_no_cancel_and_takes_the_next_job(scene: Scene) 
     assert claimed.fence.job_id == waiting
 
 
-class TestKeeping:
-    async def test_pictures_whose_urls_end_first_are_kept_first(self, scene: Scene) -> None:
-        fences = []
-        for name, minutes in (("a", 5), ("b", 9), ("c", 2)):
-            fence = await scene.running(name)
-            ended_at = NOON - timedelta(minutes=minutes)
-            await scene.decide(fence, ended_with("https://r/a", ended_at=ended_at))
-            fences.append(fence)
+class TestGivingWay:
+    """Two accounts of one model; what is asked is always the first one's claim."""
 
-        async with transaction(scene.pool) as connection:
-            (turn,) = await claim_kept(connection, limit=1)
+    @pytest.fixture
+    async def other(self, scene: Scene, sessions: Sessions, vault: Vault) -> tuple[UUID, UUID]:
+        return await add_account(scene, sessions, vault)
 
-        assert turn.fence == fences[1]
+    async def claim_fresh(self, scene: Scene, **changes: Any) -> tuple[Submission | None, float]:
+        """A claim in the very instant in which its job was accepted, which is taken back."""
+        with suppress(_TakenBack):
+            async with transaction(scene.pool) as connection:
+                await accept_batch(connection, [scene.ask()])
+                claimed = await claim_submission(connection, scene.turn(**changes))
+                raise _TakenBack
+        return claimed
 
-    async def test_a_leased_job_is_in_nobody_elses_hands_until_the_lease_ends(
-        self, scene: Scene
+    async def occupy(self, scene: Scene, count: int, **changes: Any) -> None:
+        """Jobs that run on an account."""
+        for _ in range(count):
+            await scene.accept()
+            await scene.pool.execute("update job_runs set due_at = due_at - interval '1 s'")
+            await free_lane(scene, await scene.claim(submit_rate=1e6, **changes))
+
+    async def test_a_fresh_job_is_left_to_the_account_with_fewer_running(
+        self, scene: Scene, other: tuple[UUID, UUID]
     ) -> None:
-        fence = await scene.finalizing("https://r/a")
-        async with transaction(scene.pool) as connection:
-            (turn,) = await claim_kept(connection, limit=9)
-            assert await claim_kept(connection, limit=9) == ()
-        await scene.pool.execute("update job_runs set lease_expires_at = now()")
+        account_id, lane_id = other
+        await self.occupy(scene, 1)
 
-        async with transaction(scene.pool) as connection:
-            (again,) = await claim_kept(connection, limit=9)
+        assert await self.claim_fresh(scene) == (None, GIVE_WAY_SECONDS)
 
-        assert turn.fence == again.fence == fence
-        assert turn.lease_token != again.lease_token
+        theirs, _ = await self.claim_fresh(scene, account_id=account_id, lane_id=lane_id)
+        assert theirs is not None
 
-    async def test_a_renewed_lease_begins_anew(self, scene: Scene) -> None:
-        await scene.finalizing("https://r/a")
-        async with transaction(scene.pool) as connection:
-            (turn,) = await claim_kept(connection, limit=1)
-        await scene.pool.execute("update job_runs set lease_expires_at = now()")
+    async def test_with_nothing_to_leave_there_is_no_hurry(
+        self, scene: Scene, other: tuple[UUID, UUID]
+    ) -> None:
+        await self.occupy(scene, 1)
 
-        async with transaction(scene.pool) as connection:
-            await renew_leases(connection, [turn.lease_token])
-            left = await connection.fetchval(
-                "select extract(epoch from lease_expires_at - now()) from job_runs"
-            )
+        assert await scene.try_claim() == (None, SWEEP_SECONDS)
 
-        assert left == KEEP_LEASE_SECONDS
+    async def test_equals_do_not_wait_for_each_other(
+        self, scene: Scene, other: tuple[UUID, UUID]
+    ) -> None:
+        account_id, lane_id = other
 
-    async def test_a_released_job_is_due_when_it_was_said(self, scene: Scene) -> None:
-        await scene.finalizing("https://r/a")
-        async with transaction(scene.pool) as connection:
-            (turn,) = await claim_kept(connection, limit=1)
-            await release_lease(connection, turn, due_in_seconds=60)
-            assert await claim_kept(connection, limit=1) == ()
-            await connection.execute("update job_runs set due_at = now()")
-            assert len(await claim_kept(connection, limit=1)) == 1
+        for turn in ({}, {"account_id": account_id, "lane_id": lane_id}):
+            assert (await self.claim_fresh(scene, **turn))[0] is not None
+
+    async def test_a_heavier_account_takes_more_before_it_gives_way(
+        self, scene: Scene, other: tuple[UUID, UUID]
+    ) -> None:
+        account_id, lane_id = other
+        await scene.pool.execute("update accounts set weight = 3 where id = $1", scene.account_id)
+        await self.occupy(scene, 1, account_id=account_id, lane_id=lane_id)
+
+        for _ in range(4):
+            assert (await self.claim_fresh(scene))[0] is not None
+            await self.occupy(scene, 1)
+
+        assert (await self.claim_fresh(scene))[0] is None
+
+    async def test_who_could_only_prime_leaves_the_job_to_who_could_run_it(
+        self, scene: Scene, other: tuple[UUID, UUID]
+    ) -> None:
+        account_id, lane_id = other
+        await scene.pool.execute("update account_paces set priming = 1")
+        await scene.pool.execute(
+            "update accounts set weight = 100 where id = $1", scene.account_id
+        )
+        await self.occupy(scene, 1)
+        await self.occupy(scene, 3, account_id=account_id, lane_id=lane_id)
+
+        assert (await self.claim_fresh(scene, slots=2))[0] is not None
+        assert await self.claim_fresh(scene, slots=1) == (None, GIVE_WAY_SECONDS)
+
+    async def test_nobody_waits_long_for_an_account_that_does_not_come(
+        self, scene: Scene, other: tuple[UUID, UUID]
+    ) -> None:
+        await self.occupy(scene, 2)
+        await scene.accept()
+        await scene.pool.execute(
+            "update job_runs set due_at = now() - $1::interval where status = 'queued'",
+            timedelta(seconds=GIVE_WAY_SECONDS),
+        )
+
+        assert (await scene.try_claim())[0] is not None
+
+    @pytest.mark.parametrize(
+        "trouble",
+        [
+            "update account_paces set paused_until = now() + interval '1 s', pause_code = 'x'",
+            "update account_paces set is_suspended = true",
+            "update account_paces set next_submit_at = now() + interval '1 s'",
+            "update account_paces set model = 'another'",
+            "update accounts set state = 'draining'",
+            "update accounts set max_running = 1",
+            "update lanes set removed_at = now()",
+        ],
+    )
+    async def test_way_is_given_only_to_an_account_that_can_take_the_job(
+        self, scene: Scene, other: tuple[UUID, UUID], trouble: str
+    ) -> None:
+        account_id, lane_id = other
+        await self.occupy(scene, 1, account_id=account_id, lane_id=lane_id)
+        await self.occupy(scene, 2)
+        assert (await self.claim_fresh(scene))[0] is None
+
+        column = "id" if "accounts set" in trouble else "account_id"
+        await scene.pool.execute(f"{trouble} where {column} = $1", account_id)
+
+        assert (await self.claim_fresh(scene))[0] is not None
+
+    async def test_way_is_not_given_to_an_account_whose_lanes_are_all_busy(
+        self, scene: Scene, other: tuple[UUID, UUID]
+    ) -> None:
+        account_id, lane_id = other
+        await self.occupy(scene, 2)
+        await scene.accept()
+        await scene.claim(account_id=account_id, lane_id=lane_id)
+
+        assert (await self.claim_fresh(scene))[0] is not None
+
+
+class _TakenBack(Exception):
+    """Rolls a transaction back."""

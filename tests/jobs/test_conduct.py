@@ -3,15 +3,16 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 import pytest
 
+from app.accounts.health import UNLEARNED_PRIMING
 from app.dashscope.client import make_create_http, make_query_http
 from app.jobs.engine import conduct
 from app.jobs.engine.conduct import Conductor, Orchestra, Timings
-from app.jobs.events import QUEUE_CHANGED
+from app.jobs.events import QUEUE_CHANGED, TASK_HINTED, hint_task
 from app.kit.clock import utc_now
 from app.kit.crypto import Vault
 from app.kit.postgres.database import Sessions
@@ -20,6 +21,18 @@ from tests.emulator.client import QUICK, Desk, open_desk
 from tests.factories import MODEL, make_account
 from tests.jobs.scene import Scene
 from tests.waiting import wait_until
+
+TIMINGS = Timings(
+    prepare_seconds=5.0,
+    submit_timeout_seconds=5.0,
+    settle_seconds=0.5,
+    watch_interval_seconds=0.05,
+    review_seconds=3_600.0,
+    lost_seconds=3_600.0,
+)
+SLOTS = 2
+PRIMED_COUNT = SLOTS + UNLEARNED_PRIMING
+"""What an account that has learned nothing yet is given."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +53,12 @@ class Stage:
 
 
 @asynccontextmanager
-async def conducting(scene: Scene, database: str, vault: Vault) -> AsyncIterator[Stage]:
+async def conducting(
+    scene: Scene, database: str, vault: Vault, timings: Timings = TIMINGS
+) -> AsyncIterator[Stage]:
     await scene.pool.execute("update accounts set state = 'removed'")
     stop, ending = asyncio.Event(), asyncio.Event()
-    listener = Listener(database, (QUEUE_CHANGED,))
+    listener = Listener(database, (QUEUE_CHANGED, TASK_HINTED))
     async with (
         open_desk(QUICK) as upstream,
         make_query_http() as queries,
@@ -57,7 +72,7 @@ async def conducting(scene: Scene, database: str, vault: Vault) -> AsyncIterator
             creates=creates,
             read_input=_read_nothing,
             clock=utc_now,
-            timings=Timings(5.0, 0.5, 0.05),
+            timings=timings,
             models=(MODEL,),
         )
         duty = asyncio.create_task(Conductor(orchestra).conduct(ending))
@@ -90,7 +105,7 @@ async def add_account(sessions: Sessions, vault: Vault, stage: Stage, name: str)
         api_key=f"sk-{name}-0123456789",
         submit_rate=Decimal(1_000),
         query_rate=Decimal(1_000),
-        max_running=2,
+        max_running=SLOTS,
     )
 
 
@@ -139,15 +154,16 @@ async def test_a_draining_account_ends_what_it_has_and_takes_nothing_new(
     await stage.scene.pool.execute("update accounts set state = 'draining' where name = 'one'")
     await add_account(sessions, vault, stage, "two")
     await wait_until(lambda: is_looked_after(stage, "two"))
-    for _ in range(3):
+    for _ in range(PRIMED_COUNT + 1):
         await stage.scene.accept()
-    await wait_until(lambda: stage.has("running", 3))
+    await wait_until(lambda: stage.has("running", 1 + PRIMED_COUNT))
     assert await stage.has("queued", 1)
     await stage.upstream.arm()
 
-    await wait_until(lambda: stage.has("finalizing", 4))
+    await wait_until(lambda: stage.has("finalizing", PRIMED_COUNT + 2))
     bill = await stage.upstream.control("bill")
-    assert sorted(account["task_count"] for account in bill["accounts"].values()) == [1, 3]
+    task_counts = sorted(account["task_count"] for account in bill["accounts"].values())
+    assert task_counts == [1, PRIMED_COUNT + 1]
 
 
 async def test_a_change_of_an_accounts_limits_is_taken_up(
@@ -155,15 +171,15 @@ async def test_a_change_of_an_accounts_limits_is_taken_up(
 ) -> None:
     await stage.upstream.arm({"on": "query", "do": "status", "status": 500})
     await add_account(sessions, vault, stage, "one")
-    for _ in range(3):
+    for _ in range(PRIMED_COUNT + 1):
         await stage.scene.accept()
-    await wait_until(lambda: stage.has("running", 2))
+    await wait_until(lambda: stage.has("running", PRIMED_COUNT))
 
     await stage.scene.pool.execute("update accounts set max_running = 3 where name = 'one'")
 
-    await wait_until(lambda: stage.has("running", 3))
+    await wait_until(lambda: stage.has("running", PRIMED_COUNT + 1))
     await stage.upstream.arm()
-    await wait_until(lambda: stage.has("finalizing", 3))
+    await wait_until(lambda: stage.has("finalizing", PRIMED_COUNT + 1))
 
 
 async def test_a_database_that_is_away_for_a_moment_stops_nothing(
@@ -175,6 +191,44 @@ async def test_a_database_that_is_away_for_a_moment_stops_nothing(
     await stage.scene.accept()
 
     await wait_until(lambda: stage.has("finalizing", 1))
+
+
+async def test_a_create_whose_answer_was_lost_is_found_and_not_sent_again(
+    stage: Stage, sessions: Sessions, vault: Vault
+) -> None:
+    await stage.upstream.arm({"on": "create", "do": "reset", "when": "after", "times": 1})
+    await stage.scene.accept()
+
+    await add_account(sessions, vault, stage, "one")
+
+    await wait_until(lambda: stage.has("finalizing", 1))
+    assert (await stage.upstream.control("bill"))["task_count"] == 1
+
+
+async def test_a_hint_cuts_the_wait_between_two_looks_short(
+    scene: Scene, database: str, vault: Vault, sessions: Sessions
+) -> None:
+    seldom = replace(TIMINGS, watch_interval_seconds=600.0)
+    async with conducting(scene, database, vault, seldom) as stage:
+        await add_account(sessions, vault, stage, "one")
+        await wait_until(lambda: is_looked_after(stage, "one"))
+        await scene.accept()
+        await wait_until(lambda: stage.has("running", 1))
+        task_id = await scene.pool.fetchval("select upstream_task_id from job_runs")
+
+        async def is_found() -> bool:
+            await hint_task(scene.pool, task_id)
+            return await stage.has("finalizing", 1)
+
+        await wait_until(is_found)
+
+
+def test_no_patience_is_shorter_than_what_it_waits_for() -> None:
+    rules = replace(TIMINGS, review_seconds=1.0, lost_seconds=60.0).to_rules()
+
+    assert rules.settle.total_seconds() == 5.0 + 5.0 + 0.5
+    assert rules.review_after >= rules.settle
+    assert rules.unknown_patience < rules.lost_after
 
 
 async def test_at_its_end_no_loop_goes_on(

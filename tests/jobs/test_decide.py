@@ -1,355 +1,390 @@
-"""What follows from the upstream's answers: the table of the engine's core."""
+"""What follows from each piece of news: the table of the engine's core."""
 
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.dashscope.client import Accepted, NotSent, OutcomeUnknown, Refused
-from app.dashscope.payloads import ListedTask, TaskAnswer, TaskStatus
-from app.jobs.engine.decide import (
-    LIST_REACH,
-    LONGEST_PAUSE_SECONDS,
-    SUSPENSION_SECONDS,
-    UNKNOWN_PATIENCE,
+from app.dashscope.payloads import TaskStatus
+from app.jobs.core.creates import LONGEST_DELAY_SECONDS, back_off
+from app.jobs.core.doubts import REVIEW_CODE
+from app.jobs.core.state import (
+    Answered,
+    CancelAsked,
+    Created,
+    Event,
+    Listed,
+    Match,
+    RequeueAsked,
+    RunState,
+    Spotted,
+    Ticked,
     Unprepared,
-    after_create,
-    after_disowning,
-    after_list,
-    after_query,
-    answers_another,
 )
-from app.jobs.lifecycle import Collect, Disown, Doubt, Fail, Flag, Requeue, Run
-from tests.jobs.test_links import NOON
+from app.jobs.core.tasks import UNKNOWN_CODE
+from app.jobs.lifecycle import (
+    Action,
+    CancelTask,
+    Collect,
+    Doubt,
+    Fail,
+    JobStatus,
+    NoteCancel,
+    Orphan,
+    Requeue,
+    Review,
+    Run,
+    Stop,
+)
+from tests.jobs.news import (
+    ADOPTED,
+    FINALIZING,
+    JOB_TTL,
+    NOON,
+    QUEUED,
+    RULES,
+    RUNNING,
+    SECOND,
+    SUBMITTING,
+    answer,
+    candidate,
+    create,
+    hear,
+    look,
+    picture,
+    query,
+    refuse,
+)
 
-SETTLE = timedelta(seconds=70)
-PROMPT = "make it blue"
-JOB_TTL = timedelta(days=7)
 ATTEMPTS_LIMIT = 2**15 - 1
 """Of the column that counts them."""
 
 
-def refuse(status: int, code: str, retry_after_seconds: float | None = None) -> Refused:
-    return Refused(status, code, "no", "r-1", retry_after_seconds)
-
-
-def answer(status: str, *results: dict[str, Any], **output: Any) -> TaskAnswer:
-    usage = {"image_count": sum("url" in item for item in results)}
-    return TaskAnswer.model_validate(
-        {
-            "request_id": "r-2",
-            "output": {"task_id": "t-1", "task_status": status, "results": results, **output},
-            "usage": usage if status == "SUCCEEDED" else None,
-        }
-    )
-
-
-def picture(name: str, prompt: str = PROMPT, **more: Any) -> dict[str, Any]:
-    return {"url": f"https://result.example/{name}.png", "orig_prompt": prompt, **more}
-
-
-FAILED_ITEM = {"code": "InternalError.Timeout", "message": "it took too long"}
-
-
-def listed(name: str, seconds: float = 1) -> ListedTask:
-    return ListedTask(
-        task_id=name,
-        status=TaskStatus.RUNNING,
-        request_id=f"request-of-{name}",
-        gmt_create=NOON + timedelta(seconds=seconds),
-    )
-
-
-def query(
-    task: TaskAnswer, *, n: int = 1, adopted: bool = False, unknown_for: timedelta | None = None
-) -> object:
-    return after_query(
-        task, asked_prompt=PROMPT, asked_n=n, adopted=adopted, unknown_for=unknown_for
-    )
-
-
-def look(*tasks: ListedTask, age: timedelta, is_contested: bool = False) -> object:
-    return after_list(tasks, is_contested=is_contested, age=age, settle=SETTLE)
-
-
-class TestAfterCreate:
+class TestCreates:
     def test_an_accepted_task_runs(self) -> None:
-        assert after_create(Accepted("t-1", "r-1"), attempt=1) == Run("t-1", "r-1")
+        assert create(Accepted("t-1", "r-1")) == (Run("t-1", "r-1"),)
 
     def test_an_unknown_outcome_is_a_doubt_and_never_a_retry(self) -> None:
-        assert after_create(OutcomeUnknown("reset", 502), attempt=1) == Doubt("reset", 502)
+        assert create(OutcomeUnknown("reset", 502)) == (Doubt("reset", 502),)
 
     def test_a_request_at_fault_fails_its_job(self) -> None:
         refusal = refuse(400, "InvalidParameter")
-        assert after_create(refusal, attempt=1) == Fail("InvalidParameter", "no", 400, "r-1")
+
+        assert create(refusal) == (Fail("InvalidParameter", "no", 400, "r-1"),)
 
     @pytest.mark.parametrize(
-        ("refusal", "pause_seconds"),
+        "refusal",
         [
-            (refuse(429, "Throttling.RateQuota"), 2.0),
-            (refuse(429, "Throttling.RateQuota", 8.0), 8.0),
-            (refuse(429, "Throttling.RateQuota", 1_849_295.0), LONGEST_PAUSE_SECONDS),
-            (refuse(401, "InvalidApiKey"), SUSPENSION_SECONDS),
-            (refuse(429, "Throttling.AllocationQuota", 3.0), SUSPENSION_SECONDS),
+            refuse(429, "Throttling.RateQuota"),
+            refuse(429, "Throttling.AllocationQuota"),
+            refuse(401, "InvalidApiKey"),
+            refuse(400, "Arrearage"),
         ],
+        ids=lambda refusal: refusal.code,
     )
-    def test_an_account_at_fault_pauses_and_the_job_waits(
-        self, refusal: Refused, pause_seconds: float
+    def test_for_an_account_at_fault_the_job_waits_its_turn_however_often(
+        self, refusal: Refused
     ) -> None:
-        decision = after_create(refusal, attempt=1)
+        (decision,) = create(refusal, replace(SUBMITTING, attempt=999, task_failures=9))
 
         assert decision == Requeue(
-            "refused",
-            refusal.code,
-            "no",
-            pause_seconds=pause_seconds,
-            http_status=refusal.http_status,
-            request_id="r-1",
+            "refused", refusal.code, "no", 0.0, refusal.http_status, "r-1", is_failure=False
         )
 
-    def test_a_create_that_never_left_pauses_the_account(self) -> None:
-        decision = after_create(NotSent("refused"), attempt=1)
+    def test_trouble_of_the_upstreams_own_is_tried_again_within_the_jobs_limit(self) -> None:
+        refusal = refuse(422, "InternalError")
+        tries = [
+            create(refusal, replace(SUBMITTING, task_failures=failures))[0]
+            for failures in range(RULES.retries + 1)
+        ]
 
-        assert decision == Requeue("absent", "not_sent", "refused", pause_seconds=2.0)
+        *again, last = tries
+        assert all(isinstance(one, Requeue) and one.is_failure for one in again)
+        assert isinstance(last, Fail)
+
+    def test_a_create_that_never_left_waits_its_turn(self) -> None:
+        assert create(NotSent("refused")) == (Requeue("absent", "not_sent", "refused"),)
 
     def test_inputs_that_cannot_be_had_now_delay_only_their_own_job(self) -> None:
-        decision = after_create(Unprepared("the store is away"), attempt=1)
+        decision = Requeue("absent", "not_prepared", "the store is away", delay_seconds=2.0)
 
-        assert decision == Requeue(
-            "absent", "not_prepared", "the store is away", delay_seconds=2.0
-        )
+        assert create(Unprepared("the store is away")) == (decision,)
 
     def test_inputs_that_are_lost_end_their_job(self) -> None:
-        decision = after_create(Unprepared("gone", is_input_lost=True), attempt=1)
+        lost = Unprepared("gone", is_input_lost=True)
 
-        assert decision == Fail("input_lost", "gone", outcome="absent")
+        assert create(lost) == (Fail("input_lost", "gone", outcome="absent"),)
 
-    @pytest.mark.parametrize(
-        "outcome", [NotSent("away"), refuse(429, "Throttling"), Unprepared("slow")]
-    )
-    def test_trouble_that_lasts_as_long_as_a_job_may_wait_does_not_run_out_of_attempts(
-        self, outcome: NotSent | Refused | Unprepared
+    def test_inputs_that_stay_away_as_long_as_a_job_may_wait_do_not_run_out_of_attempts(
+        self,
     ) -> None:
-        waited, attempts = 0.0, 0
+        waited, attempt = 0.0, 0
         while waited < JOB_TTL.total_seconds():
-            attempts += 1
-            decision = after_create(outcome, attempt=attempts)
+            attempt += 1
+            (decision,) = create(Unprepared("slow"), replace(SUBMITTING, attempt=attempt))
             assert isinstance(decision, Requeue)
-            waited += decision.pause_seconds + decision.delay_seconds
+            waited += decision.delay_seconds
 
-        assert attempts < ATTEMPTS_LIMIT / 2
+        assert attempt < ATTEMPTS_LIMIT / 2
 
-    @given(st.integers(1, ATTEMPTS_LIMIT), st.floats(0, 1e9) | st.none())
-    def test_no_pause_is_longer_than_the_longest(self, attempt: int, asked: float | None) -> None:
-        decision = after_create(refuse(429, "Throttling", asked), attempt=attempt)
-
-        assert isinstance(decision, Requeue)
-        assert 0 < decision.pause_seconds <= LONGEST_PAUSE_SECONDS
+    @given(st.integers(0, ATTEMPTS_LIMIT), st.floats(0, 1))
+    def test_no_delay_is_longer_than_the_longest(self, tries: int, roll: float) -> None:
+        assert 0 < back_off(tries, lambda: roll) <= LONGEST_DELAY_SECONDS * 1.25
 
 
-class TestAfterQuery:
-    @pytest.mark.parametrize("status", ["PENDING", "RUNNING", "SUSPENDED"])
-    def test_a_task_that_goes_on_decides_nothing(self, status: str) -> None:
-        assert query(answer(status)) is None
-
-    def test_a_succeeded_task_is_collected_with_its_failed_slots_in_order(self) -> None:
-        task = answer(
-            "SUCCEEDED",
-            picture("a", actual_prompt="make it very blue"),
-            FAILED_ITEM,
-            picture("c"),
-            submit_time="2026-11-23 20:00:00.100",
-            scheduled_time="2026-11-23 20:00:00.200",
-            end_time="2026-11-23 20:01:00.300",
-        )
-
-        decision = query(task, n=3)
-
-        assert isinstance(decision, Collect)
-        assert [(p.index, p.url, p.error_code) for p in decision.pictures] == [
-            (0, "https://result.example/a.png", None),
-            (1, None, "InternalError.Timeout"),
-            (2, "https://result.example/c.png", None),
-        ]
-        assert decision.pictures[0].actual_prompt == "make it very blue"
-        assert decision.pictures[1].error_message == "it took too long"
-        assert decision.task.image_count == 2
-        assert decision.task.ended_at == datetime(2026, 11, 23, 12, 1, 0, 300_000, UTC)
-
-    def test_pictures_beyond_those_asked_for_do_not_stop_the_job(self) -> None:
-        decision = query(answer("SUCCEEDED", picture("a"), picture("b")), n=1)
-
-        assert isinstance(decision, Collect)
-        assert [p.index for p in decision.pictures] == [0]
-        assert decision.task.image_count == 2
-
-    def test_a_success_without_pictures_is_a_failure(self) -> None:
-        for task in (answer("SUCCEEDED"), answer("SUCCEEDED", FAILED_ITEM)):
-            decision = query(task)
-            assert isinstance(decision, Fail)
-            assert decision.task is not None
-
-    def test_a_failed_task_fails_its_job_with_the_upstreams_words(self) -> None:
-        decision = query(answer("FAILED", code="DataInspectionFailed", message="not that"))
-
-        assert isinstance(decision, Fail)
-        assert (decision.code, decision.message) == ("DataInspectionFailed", "not that")
-        assert decision.task is not None
-        assert decision.task.status == "FAILED"
-
-    def test_a_failed_task_without_words_fails_its_job_all_the_same(self) -> None:
-        decision = query(answer("FAILED"))
-
-        assert isinstance(decision, Fail)
-        assert decision.code
-        assert decision.message
-
-    def test_a_task_canceled_behind_our_back_fails_its_job(self) -> None:
-        decision = query(answer("CANCELED"))
-
-        assert isinstance(decision, Fail)
-        assert decision.code == "upstream_canceled"
-
-    @pytest.mark.parametrize("unknown_for", [None, timedelta(0), UNKNOWN_PATIENCE * 0.99])
-    def test_a_task_that_the_upstream_does_not_know_may_still_turn_up(
-        self, unknown_for: timedelta | None
-    ) -> None:
-        decision = query(answer("UNKNOWN"), unknown_for=unknown_for)
-
-        assert isinstance(decision, Flag)
-        assert decision.code == "task_unknown"
-
-    def test_a_task_that_stays_unknown_is_lost_and_never_made_again(self) -> None:
-        decision = query(answer("UNKNOWN"), unknown_for=UNKNOWN_PATIENCE)
-
-        assert isinstance(decision, Fail)
-        assert decision.code == "task_lost"
-
-    def test_an_adopted_task_is_trusted_when_it_answers_what_was_asked(self) -> None:
-        task = answer("SUCCEEDED", picture("a"), FAILED_ITEM)
-
-        assert isinstance(query(task, n=2, adopted=True), Collect)
-
-    @pytest.mark.parametrize(
-        "results",
-        [
-            pytest.param([picture("a", "another team's")], id="another prompt"),
-            pytest.param([{"url": "https://result.example/a.png"}], id="no prompt at all"),
-            pytest.param([picture("a"), picture("b", "x")], id="one of two"),
-            pytest.param([picture("a"), picture("b")], id="another number"),
-        ],
-    )
-    def test_an_adopted_task_that_answers_another_request_is_shown_to_nobody(
-        self, results: list[dict[str, Any]]
-    ) -> None:
-        assert isinstance(query(answer("SUCCEEDED", *results), adopted=True), Disown)
-
-    @pytest.mark.parametrize("status", ["FAILED", "CANCELED"])
-    def test_the_failure_of_an_adopted_task_says_nothing_of_the_job(self, status: str) -> None:
-        assert isinstance(query(answer(status), adopted=True), Disown)
-
-    @pytest.mark.parametrize("status", ["PENDING", "RUNNING"])
-    def test_an_adopted_task_that_goes_on_may_still_be_the_jobs(self, status: str) -> None:
-        assert query(answer(status), adopted=True) is None
-
-    def test_an_echo_without_the_white_space_around_is_still_the_same_prompt(self) -> None:
-        task = answer("SUCCEEDED", picture("a", f" {PROMPT}\n"))
-
-        assert isinstance(query(task, adopted=True), Collect)
-
-    def test_a_task_that_was_handed_to_us_needs_no_proof(self) -> None:
-        assert isinstance(query(answer("SUCCEEDED", picture("a", "rewritten"))), Collect)
-
-
-class TestAfterDisowning:
-    DISOWNED = Disown("t-1", "another's")
-
-    def test_nothing_happens_before_the_list_can_be_trusted(self) -> None:
-        assert after_disowning(self.DISOWNED, None) is None
-
-    def test_the_job_waits_its_turn_again_when_nothing_else_was_made(self) -> None:
-        nothing = Requeue("absent", "not_created", "none")
-
-        assert after_disowning(self.DISOWNED, nothing) == self.DISOWNED
-
-    def test_a_person_decides_when_another_task_may_be_the_jobs(self) -> None:
-        decision = after_disowning(self.DISOWNED, Run("t-2", "r-2", adopted=True))
-
-        assert isinstance(decision, Flag)
-        assert decision.code == "wrong_task"
-
-
-class TestAnswersAnother:
-    @pytest.mark.parametrize(
-        ("task", "is_anothers"),
-        [
-            (answer("SUCCEEDED", picture("a")), False),
-            (answer("SUCCEEDED", picture("a", "make it red")), True),
-            (answer("SUCCEEDED", picture("a"), picture("b")), True),
-            (answer("SUCCEEDED", {"url": "https://result.example/a.png"}), False),
-            (answer("SUCCEEDED", FAILED_ITEM), False),
-            (answer("RUNNING"), False),
-            (answer("FAILED"), False),
-        ],
-    )
-    def test_only_a_finished_task_tells_whose_it_is(
-        self, task: TaskAnswer, is_anothers: bool
-    ) -> None:
-        assert answers_another(task, asked_prompt=PROMPT, asked_n=1) == is_anothers
-
-
-class TestAfterList:
+class TestDoubts:
     def test_a_single_unattached_task_is_ours_at_once(self) -> None:
-        decision = look(listed("t-1"), age=timedelta(seconds=1))
+        for match in (Match.UNSEEN, Match.SAME):
+            actions = look(candidate("t-1", match))
+            assert actions == (Run("t-1", "request-of-t-1", adopted=True),)
 
-        assert decision == Run("t-1", "request-of-t-1", adopted=True)
+    @pytest.mark.parametrize("match", [Match.OTHER, Match.NOTHING])
+    def test_a_task_that_proved_to_be_no_bodys_or_anothers_is_not_adopted(
+        self, match: Match
+    ) -> None:
+        assert look(candidate("t-1", match)) == ()
+        (decision,) = look(candidate("t-1", match), age=RULES.settle)
+        assert isinstance(decision, Requeue)
 
     def test_without_one_the_create_may_still_come(self) -> None:
-        assert look(age=SETTLE - timedelta(seconds=1)) is None
+        assert look(age=RULES.settle - SECOND) == ()
 
     def test_without_one_after_the_settle_time_the_job_goes_back_to_the_queue(self) -> None:
-        decision = look(age=SETTLE)
+        (decision,) = look(age=RULES.settle)
 
         assert isinstance(decision, Requeue)
-        assert decision.outcome == "absent"
-        assert decision.pause_seconds == decision.delay_seconds == 0
+        assert (decision.outcome, decision.code) == ("absent", "not_created")
+        assert decision.delay_seconds == 0
+        assert not decision.is_failure
 
-    @pytest.mark.parametrize("age", [SETTLE, timedelta(hours=3), LIST_REACH * 2])
-    def test_several_are_for_a_person_to_tell_apart(self, age: timedelta) -> None:
-        decision = look(listed("t-1"), listed("t-2"), age=age)
+    def test_a_look_from_before_the_settle_time_proves_nothing_however_late_it_is_heard(
+        self,
+    ) -> None:
+        """The database was away between the look and its news."""
+        early = Listed(1, (), NOON + RULES.settle - SECOND)
 
-        assert isinstance(decision, Flag)
-        assert decision.code == "submission_unknown"
+        assert hear(SUBMITTING, early, NOON + RULES.review_after) == ()
+
+    def test_of_several_none_is_taken_before_all_have_ended(self) -> None:
+        found = candidate("t-1", Match.SAME), candidate("t-2")
+
+        assert look(*found) == look(*found, age=RULES.settle) == ()
+
+    def test_of_several_the_first_that_is_ours_is_adopted_and_the_others_are_surplus(self) -> None:
+        found = (
+            candidate("t-0", Match.OTHER),
+            candidate("t-1", Match.SAME),
+            candidate("t-2", Match.NOTHING),
+            candidate("t-3", Match.SAME),
+            candidate("t-4", Match.SAME, is_contested=True),
+        )
+
+        run, *orphans = look(*found)
+
+        assert run == Run("t-1", "request-of-t-1", adopted=True)
+        assert [(one.task_id, one.is_ours) for one in orphans if isinstance(one, Orphan)] == [
+            ("t-3", False)
+        ]
+
+    @pytest.mark.parametrize("match", [Match.UNSEEN, Match.SAME])
+    def test_a_task_that_another_open_create_may_have_made_is_not_taken_from_it(
+        self, match: Match
+    ) -> None:
+        contested = candidate("t-1", match, is_contested=True)
+
+        assert look(contested) == look(contested, age=RULES.review_after - SECOND) == ()
+
+    def test_what_cannot_be_told_apart_is_for_a_person_who_is_told_what_is_known(self) -> None:
+        found = [candidate(f"t-{name}", Match.SAME, is_contested=True) for name in (1, 2)]
+
+        (decision,) = look(*found, age=RULES.review_after)
+
+        assert isinstance(decision, Review)
+        assert decision.code == REVIEW_CODE
         assert "t-1, t-2" in decision.detail
 
-    def test_a_task_that_another_open_create_may_have_made_is_not_taken_from_it(self) -> None:
-        assert look(listed("t-1"), age=timedelta(seconds=1), is_contested=True) is None
+    def test_a_create_in_review_is_looked_for_on_and_adopted_when_its_task_is_clear(self) -> None:
+        reviewed = replace(
+            SUBMITTING,
+            holds_lane=False,
+            holds_slot=False,
+            attention_code=REVIEW_CODE,
+            attention_since=NOON,
+        )
+        age = RULES.review_after + SECOND
 
-        late = look(listed("t-1"), age=SETTLE, is_contested=True)
-
-        assert isinstance(late, Flag)
+        assert look(candidate("t-1", is_contested=True), age=age, run=reviewed) == ()
+        actions = look(candidate("t-1"), age=age, run=reviewed)
+        assert actions == (Run("t-1", "request-of-t-1", adopted=True),)
 
     def test_a_create_that_the_list_no_longer_reaches_is_never_sent_again(self) -> None:
-        decision = look(age=LIST_REACH + timedelta(seconds=1))
+        (decision,) = look(age=RULES.list_reach + SECOND)
 
-        assert isinstance(decision, Flag)
-        assert decision.code == "submission_unknown"
+        assert isinstance(decision, Review)
+        assert decision.code == REVIEW_CODE
 
     @given(
-        st.lists(st.integers(0, 9), unique=True, max_size=3),
+        st.lists(st.tuples(st.sampled_from(Match), st.booleans()), max_size=3),
         st.timedeltas(timedelta(0), timedelta(days=9)),
-        st.booleans(),
     )
-    def test_a_job_goes_back_only_when_the_list_has_settled_reaches_back_and_is_empty(
-        self, names: list[int], age: timedelta, is_contested: bool
+    def test_a_job_goes_back_only_when_the_list_has_settled_reaches_back_and_has_none(
+        self, found: list[tuple[Match, bool]], age: timedelta
     ) -> None:
-        tasks = [listed(f"t-{name}") for name in names]
+        tasks = [
+            candidate(f"t-{number}", match, is_contested=is_contested)
+            for number, (match, is_contested) in enumerate(found)
+        ]
 
-        decision = look(*tasks, age=age, is_contested=is_contested)
+        actions = look(*tasks, age=age)
 
-        goes_back = not tasks and SETTLE <= age <= LIST_REACH
-        assert isinstance(decision, Requeue) == goes_back
-        is_adopted = len(tasks) == 1 and not is_contested
-        assert isinstance(decision, Run) == is_adopted
+        has_possible = any(match in (Match.UNSEEN, Match.SAME) for match, _ in found)
+        goes_back = not has_possible and RULES.settle <= age <= RULES.list_reach
+        assert any(isinstance(action, Requeue) for action in actions) == goes_back
+        adopted = [action.task_id for action in actions if isinstance(action, Run)]
+        contested = {task.task_id for task in tasks if task.is_contested}
+        assert not contested & set(adopted)
+
+
+STALE_NEWS: list[Event] = [
+    Created(1, refuse(400, "InvalidParameter")),
+    Created(1, OutcomeUnknown("reset", None)),
+    Listed(1, (candidate("t-1"),)),
+    Listed(1),
+    Answered(1, answer("SUCCEEDED", picture("a"))),
+    Answered(1, answer("UNKNOWN")),
+    Spotted(1, TaskStatus.PENDING),
+]
+
+
+class TestStaleNews:
+    @pytest.mark.parametrize("news", STALE_NEWS, ids=lambda news: type(news).__name__)
+    @pytest.mark.parametrize(
+        "run",
+        [None, QUEUED, FINALIZING, replace(SUBMITTING, attempt=2), replace(RUNNING, attempt=2)],
+        ids=["ended", "queued", "finalizing", "submitting again", "running again"],
+    )
+    def test_news_of_an_attempt_that_is_over_decides_nothing(
+        self, run: RunState | None, news: Event
+    ) -> None:
+        assert hear(run, news, NOON + RULES.lost_after) == ()
+
+    @pytest.mark.parametrize(
+        "run",
+        [None, QUEUED, replace(SUBMITTING, attempt=2), replace(RUNNING, attempt=2, task_id="t-2")],
+    )
+    def test_a_task_that_came_after_its_create_was_given_up_is_a_task_too_many(
+        self, run: RunState | None
+    ) -> None:
+        (orphan,) = hear(run, Created(1, Accepted("t-1", "r-1")))
+
+        assert isinstance(orphan, Orphan)
+        assert (orphan.task_id, orphan.is_ours) == ("t-1", True)
+
+    @pytest.mark.parametrize("run", [RUNNING, replace(ADOPTED, attempt=2), FINALIZING])
+    def test_a_late_answer_that_names_the_jobs_own_task_is_no_news(self, run: RunState) -> None:
+        assert hear(run, Created(1, Accepted("t-1", "r-1"))) == ()
+
+    def test_the_answer_of_a_create_in_doubt_still_counts(self) -> None:
+        reviewed = replace(SUBMITTING, holds_slot=False, attention_code=REVIEW_CODE)
+
+        assert create(Accepted("t-1", "r-1"), reviewed) == (Run("t-1", "r-1"),)
+
+
+CANCELING = replace(SUBMITTING, is_cancel_asked=True)
+CANCELING_UPSTREAM = replace(RUNNING, is_cancel_asked=True)
+
+
+class TestWishes:
+    @pytest.mark.parametrize(
+        ("run", "actions"),
+        [
+            (QUEUED, (Stop(JobStatus.CANCELED),)),
+            (SUBMITTING, (NoteCancel(),)),
+            (RUNNING, (NoteCancel(),)),
+            (CANCELING, ()),
+            (FINALIZING, ()),
+            (None, ()),
+        ],
+    )
+    def test_a_cancel_is_heeded_while_nothing_is_made_and_noted_after(
+        self, run: RunState | None, actions: tuple[Action, ...]
+    ) -> None:
+        assert hear(run, CancelAsked()) == actions
+
+    def test_a_cancel_for_queued_jobs_only_stops_nothing_else(self) -> None:
+        wish = CancelAsked(only_queued=True)
+
+        assert hear(QUEUED, wish) == (Stop(JobStatus.CANCELED),)
+        assert hear(SUBMITTING, wish) == hear(RUNNING, wish) == ()
+
+    @pytest.mark.parametrize(
+        "news",
+        [
+            Created(1, NotSent("away")),
+            Created(1, refuse(429, "Throttling")),
+            Created(1, Unprepared("slow")),
+            Listed(1),
+        ],
+        ids=["not sent", "refused", "unprepared", "not made"],
+    )
+    def test_a_job_that_is_to_stop_does_not_go_back_into_the_queue(self, news: Event) -> None:
+        (instead,) = hear(SUBMITTING, news, NOON + RULES.settle)
+
+        (stop,) = hear(CANCELING, news, NOON + RULES.settle)
+
+        assert isinstance(instead, Requeue)
+        assert stop == Stop(JobStatus.CANCELED, instead_of=instead)
+
+    @pytest.mark.parametrize("status", ["FAILED", "CANCELED"])
+    def test_a_job_that_is_to_stop_ends_with_its_task(self, status: str) -> None:
+        (stop,) = query(answer(status), CANCELING_UPSTREAM)
+
+        assert isinstance(stop, Stop)
+        assert stop.status is JobStatus.CANCELED
+        assert stop.task is not None
+
+    def test_a_picture_that_was_made_is_kept_whatever_was_wished(self) -> None:
+        (decision,) = query(answer("SUCCEEDED", picture("a")), CANCELING_UPSTREAM)
+
+        assert isinstance(decision, Collect)
+
+    @pytest.mark.parametrize(
+        ("run", "status", "actions"),
+        [
+            (CANCELING_UPSTREAM, TaskStatus.PENDING, (CancelTask("t-1"),)),
+            (CANCELING_UPSTREAM, TaskStatus.RUNNING, ()),
+            (replace(CANCELING_UPSTREAM, is_adopted=True), TaskStatus.PENDING, ()),
+            (RUNNING, TaskStatus.PENDING, ()),
+        ],
+        ids=["waiting", "running", "perhaps another's", "not wished"],
+    )
+    def test_only_a_waiting_task_that_is_surely_ours_is_canceled(
+        self, run: RunState, status: TaskStatus, actions: tuple[Action, ...]
+    ) -> None:
+        assert hear(run, Spotted(1, status)) == actions
+
+    def test_a_person_gives_up_only_what_a_person_was_called_to(self) -> None:
+        wish = RequeueAsked("no such task")
+        reviewed = replace(SUBMITTING, attention_code=REVIEW_CODE)
+        denied = replace(RUNNING, attention_code=UNKNOWN_CODE)
+
+        for run in (QUEUED, SUBMITTING, RUNNING, FINALIZING, None):
+            assert hear(run, wish) == ()
+        assert hear(reviewed, wish) == (Requeue("absent", "given_up", "no such task"),)
+        requeue, orphan = hear(denied, wish)
+        assert requeue == Requeue("accepted", "given_up", "no such task")
+        assert isinstance(orphan, Orphan)
+        assert (orphan.task_id, orphan.is_ours) == ("t-1", True)
+
+
+class TestTime:
+    def test_a_queued_job_expires_when_its_time_is_over(self) -> None:
+        assert hear(QUEUED, Ticked(), QUEUED.expires_at - SECOND) == ()
+        assert hear(QUEUED, Ticked(), QUEUED.expires_at) == (Stop(JobStatus.EXPIRED),)
+
+    @pytest.mark.parametrize("run", [SUBMITTING, RUNNING, FINALIZING, None])
+    def test_a_job_that_has_gone_out_does_not_expire(self, run: RunState | None) -> None:
+        assert hear(run, Ticked(), QUEUED.expires_at) == ()

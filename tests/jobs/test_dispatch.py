@@ -2,29 +2,32 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 import pytest
-from asyncpg import InterfaceError
 from pydantic import SecretStr
 
 from app.accounts.directory import UpstreamAccount, UpstreamLane
 from app.dashscope.client import DashScope
+from app.jobs.core.state import Rules
 from app.jobs.engine import dispatch
 from app.jobs.engine.claim import LaneTurn, claim_submission
-from app.jobs.engine.dispatch import LaneDesk, record_surely, work_lane
-from app.jobs.lifecycle import Collect, Run, TaskFacts, UpstreamPicture
-from app.kit.postgres.database import Connection, Pool, transaction
+from app.jobs.engine.dispatch import LaneDesk, work_lane
+from app.jobs.engine.judge import Judge
+from app.kit.postgres.database import Connection
 from app.media.store import PictureMissing, StoreUnavailable
 from tests.dashscope.upstreams import calling
 from tests.emulator.client import QUICK, Desk, make_picture, open_desk
 from tests.factories import MODEL
 from tests.gateway import find_free_port
-from tests.jobs.scene import Scene, ended_with
+from tests.jobs.scene import Scene
+from tests.jobs.test_claim import add_lane, free_lane
 from tests.media.images import make_noise
 
 CALLER = "sk-desk"
+RULES = Rules(settle=timedelta(seconds=70))
+THROTTLED = "Throttling.RateQuota"
 
 
 @dataclass
@@ -37,6 +40,8 @@ class Lane:
     inputs: dict[str, bytes | Exception] = field(default_factory=dict)
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     nudge: asyncio.Event = field(default_factory=asyncio.Event)
+    prepare_seconds: float = 5.0
+    slots: int = 5
 
     async def work(self, times: int = 1) -> None:
         for _ in range(times):
@@ -50,7 +55,7 @@ class Lane:
             name="default",
             region="cn-beijing",
             base_url=self.upstream.base_url,
-            max_running=5,
+            max_running=self.slots,
             submit_rate=1_000.0,
             query_rate=1_000.0,
             weight=1.0,
@@ -58,11 +63,12 @@ class Lane:
             lanes=(lane,),
         )
         return LaneDesk(
-            pool=self.scene.pool,
+            judge=Judge(self.scene.pool, RULES),
             account=account,
             lane=lane,
             upstream=self.api,
             read_input=self._read,
+            prepare_seconds=self.prepare_seconds,
             submit_timeout_seconds=5.0,
         )
 
@@ -150,7 +156,7 @@ async def test_a_claim_that_grew_too_old_is_not_sent(
     lane: Lane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A process that was paused after its claim must not send what others have taken over."""
-    monkeypatch.setattr(dispatch, "PREPARE_SECONDS", 0.05)
+    lane.prepare_seconds = 0.05
 
     async def claim_slowly(connection: Connection, turn: LaneTurn) -> object:
         claimed = await claim_submission(connection, turn)
@@ -190,50 +196,71 @@ async def test_a_waiting_lane_goes_on_at_a_nudge_and_at_a_stop(lane: Lane) -> No
             await waiting
 
 
-async def test_news_that_exist_nowhere_else_wait_for_the_database(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
+async def test_two_dispatchers_at_once_send_each_job_once(lane: Lane) -> None:
+    lane.slots = 6
+    job_ids = [await lane.scene.accept(prompt=f"job {number}") for number in range(6)]
+
+    async def work_until_done() -> None:
+        while await lane.scene.pool.fetchval(
+            "select count(*) from job_runs where status in ('queued', 'submitting')"
+        ):
+            await lane.work()
+
+    await asyncio.gather(*(work_until_done() for _ in range(3)))
+
+    assert sorted(str(line["prompt"]) for line in await lane.lines()) == [
+        f"job {number}" for number in range(6)
+    ]
+    for job_id in job_ids:
+        assert len(await lane.scene.attempts_of(job_id)) == 1
+
+
+async def test_a_lane_sends_nothing_while_its_last_create_is_in_doubt(lane: Lane) -> None:
+    await lane.upstream.arm({"on": "create", "do": "reset", "when": "after", "times": 1})
+    doubtful = await lane.scene.accept()
+    waiting = await lane.scene.accept()
+
+    await lane.work(times=2)
+
+    assert (await lane.scene.get(doubtful)).status == "submitting"
+    assert (await lane.scene.get(waiting)).status == "queued"
+    assert len(await lane.lines()) == 1
+    (attempt,) = await lane.scene.attempts_of(doubtful)
+    assert attempt["outcome"] == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "pause_code"),
+    [
+        ({"do": "moderation"}, "failed", None),
+        ({"do": "status", "status": 429, "retry_after_seconds": 9}, "queued", THROTTLED),
+        ({"do": "arrearage"}, "queued", "Arrearage"),
+    ],
+    ids=["the request is at fault", "too many", "the account is at fault"],
+)
+async def test_a_refusal_is_the_jobs_end_or_the_accounts_news(
+    lane: Lane, fault: dict[str, object], status: str, pause_code: str | None
 ) -> None:
-    fence = await scene.submitting()
-    losses = iter((ConnectionResetError(), TimeoutError(), InterfaceError("closed")))
+    await lane.upstream.arm({"on": "create"} | fault)
+    job_id = await lane.scene.accept()
 
-    @asynccontextmanager
-    async def lose_thrice(pool: Pool) -> AsyncIterator[Connection]:
-        async with transaction(pool) as connection:
-            yield connection
-            for loss in losses:
-                raise loss
+    await lane.work()
 
-    monkeypatch.setattr(dispatch, "transaction", lose_thrice)
-    monkeypatch.setattr(dispatch, "RECORD_RETRY_SECONDS", 0)
-
-    await record_surely(scene.pool, fence, Run("t-1", "r-1"))
-
-    assert (await scene.get(fence.job_id)).status == "running"
-    assert (await scene.story_of(fence.job_id)).count("job.running") == 1
+    assert (await lane.scene.get(job_id)).status == status
+    assert await lane.scene.pool.fetchval("select pause_code from account_paces") == pause_code
+    assert (await lane.scene.attempts_of(job_id))[0]["outcome"] == "refused"
+    await lane.scene.expect_books_in_order()
 
 
-async def test_news_that_are_stale_are_dropped_without_a_word(scene: Scene) -> None:
-    fence = await scene.running()
+async def test_keys_that_the_list_has_not_named_yet_send_one_at_a_time(scene: Scene) -> None:
+    other_lane = await add_lane(scene, key_id=None)
+    for _ in range(2):
+        await scene.accept()
+    first = await scene.claim()
 
-    await record_surely(scene.pool, fence, Run("t-2", "r-2"))
+    meanwhile, _ = await scene.try_claim(lane_id=other_lane)
+    await free_lane(scene, first)
+    afterwards, _ = await scene.try_claim(lane_id=other_lane)
 
-    run = await scene.run_of(fence.job_id)
-    assert run is not None
-    assert run["upstream_task_id"] == "task-1"
-
-
-async def test_news_that_no_table_takes_are_flagged_and_hold_up_nobody(scene: Scene) -> None:
-    fence = await scene.running()
-    odd = Collect(
-        TaskFacts("SUCCEEDED", None, None, None, 1),
-        (UpstreamPicture(0, "https://r/a\0b", None, None, None),),
-    )
-
-    await record_surely(scene.pool, fence, odd)
-
-    job = await scene.get(fence.job_id)
-    assert job.status == "running"
-    assert job.attention is not None
-    assert job.attention["code"] == "answer_unwritable"
-    await record_surely(scene.pool, fence, ended_with("https://r/a"))
-    assert (await scene.get(fence.job_id)).status == "finalizing"
+    assert meanwhile is None
+    assert afterwards is not None

@@ -1,485 +1,348 @@
-"""Following tasks upstream: each found when it ends, lost creates looked up, none taken twice."""
+"""Following tasks upstream: each found when it ends, none asked for without need."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+import tracemalloc
+from collections.abc import Iterable
 from datetime import timedelta
 
 import pytest
 
 from app.dashscope import client as dashscope_client
 from app.dashscope.client import Accepted
-from app.jobs.engine import watch
-from app.jobs.engine.decide import UNKNOWN_PATIENCE
-from app.jobs.engine.follow import DOUBT_SKEW, AccountDesk, follow_running, resolve_doubts
-from app.jobs.engine.watch import UNLISTED_PATIENCE, AccountView
-from app.jobs.lifecycle import Doubt, Fence, Run
-from app.jobs.store import JobRecord
-from app.kit.clock import utc_now
-from app.kit.pace import Pace
-from tests.dashscope.upstreams import calling
-from tests.emulator.client import QUICK, Desk, make_body, open_desk
+from app.jobs.engine import follow
+from app.jobs.engine.follow import (
+    PAGE,
+    UNLISTED_BATCH,
+    UNLISTED_PATIENCE,
+    UNLISTED_PAUSE_SECONDS,
+    follow_running,
+)
+from app.jobs.lifecycle import Run
 from tests.factories import MODEL
 from tests.jobs.scene import Scene
+from tests.jobs.watcher import RULES, Watcher
 
-CALLER = "sk-desk"
-SETTLE = timedelta(seconds=70)
-SETTLED = SETTLE + timedelta(seconds=1)
-
-
-@dataclass
-class Follower:
-    """One account's watcher over a real emulator."""
-
-    scene: Scene
-    upstream: Desk
-    view: AccountView
-
-    @property
-    def desk(self) -> AccountDesk:
-        return AccountDesk(
-            pool=self.scene.pool,
-            account_id=self.scene.account_id,
-            view=self.view,
-            clock=utc_now,
-            settle=SETTLE,
-        )
-
-    async def let_pass(self, time: timedelta) -> None:
-        """As if every create had been sent, and every flag set, that much earlier."""
-        await self.scene.pool.execute(
-            """
-            with moved as (update attempts set intended_at = intended_at - $1::interval)
-            update job_runs set submitted_at = submitted_at - $1::interval,
-                attention_since = attention_since - $1::interval
-            """,
-            time,
-        )
-
-    async def follow(self) -> None:
-        await follow_running(self.desk, [MODEL])
-
-    async def resolve(self) -> None:
-        await resolve_doubts(self.desk, [MODEL])
-
-    async def create(self, **changes: object) -> str:
-        """A task that the upstream makes for whatever was asked."""
-        return await self.upstream.create(make_body(**changes))  # type: ignore[arg-type]
-
-    async def running(self, **changes: object) -> tuple[Fence, str]:
-        """A job that runs upstream, and its task."""
-        fence = await self.scene.submitting()
-        task_id = await self.create(**changes)
-        await self.scene.decide(fence, Run(task_id, "r"))
-        return fence, task_id
-
-    async def in_doubt(self) -> Fence:
-        """A job whose create was sent, and whose answer never came."""
-        fence = await self.scene.submitting()
-        await self.scene.decide(fence, Doubt("reset"))
-        return fence
-
-    async def calls(self, endpoint: str) -> int:
-        calls = (await self.upstream.control("bill"))["calls"]
-        return int(calls.get(endpoint, 0))
-
-    async def job(self, fence: Fence) -> JobRecord:
-        return await self.scene.get(fence.job_id)
-
-
-@pytest.fixture
-async def follower(scene: Scene) -> AsyncIterator[Follower]:
-    async with open_desk(QUICK) as upstream, calling(upstream.base_url, CALLER) as api:
-        view = AccountView(api, Pace(1_000), Pace(1_000))
-        yield Follower(scene, upstream, view)
-
-
-@pytest.fixture
-async def slow_follower(scene: Scene) -> AsyncIterator[Follower]:
-    slow = replace(QUICK, running_seconds=(3_600, 3_600))
-    async with open_desk(slow) as upstream, calling(upstream.base_url, CALLER) as api:
-        yield Follower(scene, upstream, AccountView(api, Pace(1_000), Pace(1_000)))
+UNLISTED_PAUSE = timedelta(seconds=UNLISTED_PAUSE_SECONDS)
+MANY = 1_500
 
 
 class TestRunning:
-    async def test_a_task_that_goes_on_is_left_alone(self, slow_follower: Follower) -> None:
-        fence, _ = await slow_follower.running()
+    async def test_a_task_that_goes_on_is_left_alone(self, slow_watcher: Watcher) -> None:
+        fence, _ = await slow_watcher.running()
 
-        await slow_follower.follow()
+        await slow_watcher.follow()
 
-        assert (await slow_follower.job(fence)).status == "running"
+        assert (await slow_watcher.job(fence)).status == "running"
 
-    async def test_a_task_that_has_ended_is_collected(self, follower: Follower) -> None:
-        fence, task_id = await follower.running()
-        await follower.upstream.wait_for(task_id)
+    async def test_a_task_that_has_ended_is_collected(self, watcher: Watcher) -> None:
+        fence, task_id = await watcher.running()
+        await watcher.upstream.wait_for(task_id)
 
-        await follower.follow()
+        await watcher.follow()
 
-        assert (await follower.job(fence)).status == "finalizing"
-        (attempt,) = await follower.scene.attempts_of(fence.job_id)
+        assert (await watcher.job(fence)).status == "finalizing"
+        (attempt,) = await watcher.scene.attempts_of(fence.job_id)
         assert attempt["task_status"] == "SUCCEEDED"
         assert attempt["task_submitted_at"] < attempt["task_ended_at"]
 
-    async def test_a_task_that_has_failed_fails_its_job(self, follower: Follower) -> None:
-        await follower.upstream.arm({"on": "task", "do": "fail"})
-        fence, task_id = await follower.running()
-        await follower.upstream.wait_for(task_id)
+    async def test_the_times_of_tasks_are_learned_as_they_end(self, watcher: Watcher) -> None:
+        _, task_id = await watcher.running()
+        await watcher.upstream.wait_for(task_id)
 
-        await follower.follow()
+        await watcher.follow()
 
-        job = await follower.job(fence)
+        count = await watcher.scene.pool.fetchval("select service_count from account_paces")
+        assert count == 1
+
+    async def test_a_task_that_failed_for_its_requests_sake_fails_its_job(
+        self, watcher: Watcher
+    ) -> None:
+        await watcher.upstream.arm({"on": "task", "do": "moderation", "stage": "input"})
+        fence, task_id = await watcher.running()
+        await watcher.upstream.wait_for(task_id)
+
+        await watcher.follow()
+
+        job = await watcher.job(fence)
+        assert (job.status, job.error_code) == ("failed", "DataInspectionFailed")
+        await watcher.scene.expect_books_in_order()
+
+    async def test_a_task_that_failed_by_chance_is_tried_again_within_the_jobs_limit(
+        self, watcher: Watcher
+    ) -> None:
+        scene = watcher.scene
+        await watcher.upstream.arm({"on": "task", "do": "fail"})
+        fence, task_id = await watcher.running()
+
+        for tried in range(1, RULES.retries + 1):
+            await watcher.upstream.wait_for(task_id)
+            await watcher.follow()
+            run = await watcher.run_of(fence)
+            assert (run["status"], run["slot"], run["task_failures"]) == ("queued", None, tried)
+            assert await scene.try_claim() == (None, 1.0)
+            await scene.pool.execute("update job_runs set due_at = now()")
+            fence, task_id = (await scene.claim()).fence, await watcher.create()
+            await scene.decide(fence, Run(task_id, "r"))
+        await watcher.upstream.wait_for(task_id)
+        await watcher.follow()
+
+        job = await watcher.job(fence)
         assert (job.status, job.error_code) == ("failed", "InternalError")
-        await follower.scene.expect_books_in_order()
+        attempts = await scene.attempts_of(fence.job_id)
+        assert {row["error_code"] for row in attempts} == {"InternalError"}
+        assert {row["task_status"] for row in attempts} == {"FAILED"}
+        assert len(attempts) == RULES.retries + 1
+        assert await watcher.orphans() == {}
+        await scene.expect_books_in_order()
 
-    async def test_one_look_at_the_list_tells_of_all_tasks(self, follower: Follower) -> None:
-        tasks = [(await follower.running())[1] for _ in range(4)]
-        for task_id in tasks[:3]:
-            await follower.upstream.wait_for(task_id)
-        await follower.upstream.wait_for(tasks[3])
-        lists, queries = await follower.calls("list"), await follower.calls("query")
+    async def test_two_followers_at_once_collect_each_task_once(self, watcher: Watcher) -> None:
+        pairs = [await watcher.running() for _ in range(4)]
+        for _, task_id in pairs:
+            await watcher.upstream.wait_for(task_id)
 
-        await follower.follow()
+        await asyncio.gather(*(watcher.follow() for _ in range(3)))
 
-        assert await follower.calls("list") == lists + 1
-        assert await follower.calls("query") == queries + 4
+        for fence, _ in pairs:
+            assert (await watcher.job(fence)).status == "finalizing"
+            story = await watcher.scene.story_of(fence.job_id)
+            assert story.count("job.finalizing") == 1
+        assert await watcher.scene.pool.fetchval("select count(*) from pictures") == 4
 
-    async def test_a_task_that_goes_on_costs_no_query(self, slow_follower: Follower) -> None:
+
+class TestCost:
+    async def test_one_look_at_the_list_tells_of_all_tasks(self, watcher: Watcher) -> None:
+        tasks = [(await watcher.running())[1] for _ in range(4)]
+        for task_id in tasks:
+            await watcher.upstream.wait_for(task_id)
+        lists, queries = await watcher.calls("list"), await watcher.calls("query")
+
+        await watcher.follow()
+
+        assert await watcher.calls("list") == lists + 1
+        assert await watcher.calls("query") == queries + 4
+
+    async def test_a_task_that_goes_on_costs_no_query(self, slow_watcher: Watcher) -> None:
         for _ in range(3):
-            await slow_follower.running()
-        queries = await slow_follower.calls("query")
+            await slow_watcher.running()
 
-        await slow_follower.follow()
+        await slow_watcher.follow()
 
-        assert await slow_follower.calls("query") == queries
+        assert await slow_watcher.calls("query") == 0
 
-    async def test_without_tasks_the_upstream_is_not_called(self, follower: Follower) -> None:
-        await follower.follow()
+    async def test_without_tasks_the_upstream_is_not_called(self, watcher: Watcher) -> None:
+        await watcher.follow()
 
-        assert await follower.calls("list") == 0
+        assert await watcher.calls("list") == 0
 
     async def test_while_the_list_is_down_each_task_is_asked_for_by_itself(
-        self, follower: Follower
+        self, watcher: Watcher
     ) -> None:
-        fence, task_id = await follower.running()
-        await follower.upstream.wait_for(task_id)
-        await follower.upstream.arm({"on": "list", "do": "status", "status": 500})
+        fence, task_id = await watcher.running()
+        await watcher.upstream.wait_for(task_id)
+        await watcher.upstream.arm({"on": "list", "do": "status", "status": 500})
 
-        await follower.follow()
-        assert (await follower.job(fence)).status == "running"
+        await watcher.follow()
+        assert (await watcher.job(fence)).status == "running"
 
-        await follower.let_pass(UNLISTED_PATIENCE)
-        await follower.follow()
-        assert (await follower.job(fence)).status == "finalizing"
+        await watcher.let_pass(UNLISTED_PATIENCE)
+        await watcher.follow()
+        assert (await watcher.job(fence)).status == "finalizing"
 
     async def test_one_query_that_fails_does_not_hold_up_the_others(
-        self, follower: Follower
+        self, watcher: Watcher
     ) -> None:
-        fences, tasks = zip(*[await follower.running() for _ in range(2)], strict=True)
+        fences, tasks = zip(*[await watcher.running() for _ in range(2)], strict=True)
         for task_id in tasks:
-            await follower.upstream.wait_for(task_id)
-        await follower.upstream.arm({"on": "query", "do": "reset", "match": {"task_id": tasks[0]}})
+            await watcher.upstream.wait_for(task_id)
+        await watcher.upstream.arm({"on": "query", "do": "reset", "match": {"task_id": tasks[0]}})
 
-        await follower.follow()
+        await watcher.follow()
 
-        assert [(await follower.job(fence)).status for fence in fences] == [
-            "running",
-            "finalizing",
-        ]
+        statuses = [(await watcher.job(fence)).status for fence in fences]
+        assert statuses == ["running", "finalizing"]
 
-    async def test_a_task_that_the_upstream_lost_is_flagged_then_failed_and_never_made_again(
-        self, follower: Follower
-    ) -> None:
-        await follower.upstream.arm({"on": "task", "do": "lost"})
-        fence, _ = await follower.running()
-        await follower.let_pass(UNLISTED_PATIENCE)
-
-        await follower.follow()
-
-        job = await follower.job(fence)
-        assert job.status == "running"
-        assert job.attention is not None
-        assert job.attention["code"] == "task_unknown"
-
-        await follower.let_pass(UNKNOWN_PATIENCE)
-        await follower.follow()
-
-        job = await follower.job(fence)
-        assert (job.status, job.error_code) == ("failed", "task_lost")
-        assert len(await follower.scene.attempts_of(fence.job_id)) == 1
-        await follower.scene.expect_books_in_order()
-
-    async def test_more_tasks_than_a_page_are_seen_page_by_page(
-        self, follower: Follower, monkeypatch: pytest.MonkeyPatch
+    async def test_more_tasks_than_a_page_of_the_list_are_seen_page_by_page(
+        self, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(dashscope_client, "LIST_PAGE_SIZE", 2)
-        pairs = [await follower.running() for _ in range(5)]
+        pairs = [await watcher.running() for _ in range(5)]
         for _, task_id in pairs:
-            await follower.upstream.wait_for(task_id)
+            await watcher.upstream.wait_for(task_id)
 
-        await follower.follow()
+        await watcher.follow()
 
-        statuses = {(await follower.job(fence)).status for fence, _ in pairs}
-        assert statuses == {"finalizing"}
+        assert {(await watcher.job(fence)).status for fence, _ in pairs} == {"finalizing"}
 
 
-class TestDoubts:
-    async def test_the_task_that_nobody_has_is_the_one_that_was_made(
-        self, follower: Follower
+class TestUnknown:
+    """The upstream denies a task that it took."""
+
+    @pytest.fixture
+    async def forgetful(self, watcher: Watcher) -> Watcher:
+        await watcher.upstream.arm({"on": "task", "do": "lost"})
+        return watcher
+
+    async def deny(self, watcher: Watcher, time: timedelta = UNLISTED_PATIENCE) -> None:
+        await watcher.let_pass(time)
+        await watcher.follow()
+
+    async def test_its_job_is_flagged_and_keeps_its_slot_for_a_while(
+        self, forgetful: Watcher
     ) -> None:
-        await follower.running()
-        fence = await follower.in_doubt()
-        task_id = await follower.create()
+        fence, _ = await forgetful.running()
 
-        await follower.resolve()
+        await self.deny(forgetful)
+        await self.deny(forgetful)
 
-        run = await follower.scene.run_of(fence.job_id)
-        assert run is not None
-        assert (run["status"], run["upstream_task_id"]) == ("running", task_id)
-        (attempt,) = await follower.scene.attempts_of(fence.job_id)
-        assert attempt["outcome"] == "adopted"
-        assert attempt["upstream_request_id"]
+        run = await forgetful.run_of(fence)
+        assert (run["status"], run["slot"]) == ("running", 0)
+        assert run["attention_code"] == "task_unknown"
+        assert (await forgetful.scene.story_of(fence.job_id)).count("job.attention") == 1
 
-    async def test_an_adopted_task_of_another_prompt_is_delivered_to_nobody(
-        self, follower: Follower
+    async def test_then_its_slot_is_given_to_another_job(self, forgetful: Watcher) -> None:
+        scene = forgetful.scene
+        fence, _ = await forgetful.running()
+        other = await scene.accept()
+        await self.deny(forgetful)
+        assert (await scene.try_claim(slots=1))[0] is None
+
+        await self.deny(forgetful, RULES.unknown_patience)
+
+        run = await forgetful.run_of(fence)
+        assert (run["status"], run["slot"]) == ("running", None)
+        assert (await scene.claim(slots=1)).fence.job_id == other
+
+    async def test_it_is_lost_in_the_end_watched_and_never_made_again(
+        self, forgetful: Watcher
     ) -> None:
-        fence = await follower.in_doubt()
-        task_id = await follower.create(prompt="another team's")
-        await follower.scene.decide(fence, Run(task_id, "r", adopted=True))
-        await follower.upstream.wait_for(task_id)
+        fence, task_id = await forgetful.running()
+        await self.deny(forgetful)
+        await self.deny(forgetful, RULES.unknown_patience)
 
-        await follower.follow()
-        assert (await follower.job(fence)).status == "running"
-        await follower.let_pass(SETTLE)
-        await follower.follow()
+        await self.deny(forgetful, RULES.lost_after - RULES.unknown_patience)
 
-        job = await follower.job(fence)
-        assert (job.status, job.pictures) == ("queued", ())
-        assert "job.disowned" in await follower.scene.story_of(fence.job_id)
-        (attempt,) = await follower.scene.attempts_of(fence.job_id)
-        assert (attempt["outcome"], attempt["upstream_task_id"]) == ("absent", None)
+        job = await forgetful.job(fence)
+        assert (job.status, job.error_code) == ("failed", "task_lost")
+        assert len(await forgetful.scene.attempts_of(fence.job_id)) == 1
+        assert await forgetful.orphans() == {task_id: "watched"}
+        await forgetful.scene.expect_books_in_order()
 
-    async def test_a_job_is_sent_again_when_the_task_it_adopted_failed(
-        self, follower: Follower
+    async def test_when_the_upstream_knows_it_again_nothing_has_happened(
+        self, watcher: Watcher
     ) -> None:
-        fence = await follower.in_doubt()
-        task_id = await follower.create(size="1*1")
-        await follower.scene.decide(fence, Run(task_id, "r", adopted=True))
-        await follower.upstream.wait_for(task_id)
-        await follower.let_pass(SETTLE)
+        await watcher.upstream.arm({"on": "task", "do": "lost", "for_seconds": 0.5})
+        fence, task_id = await watcher.running()
+        await self.deny(watcher)
+        assert (await watcher.job(fence)).attention is not None
 
-        await follower.follow()
+        await watcher.upstream.wait_for(task_id, "SUCCEEDED")
+        await self.deny(watcher, UNLISTED_PAUSE)
 
-        job = await follower.job(fence)
-        assert (job.status, job.error_code) == ("queued", None)
+        job = await watcher.job(fence)
+        assert (job.status, job.attention) == ("finalizing", None)
 
-    async def test_a_job_stays_while_another_task_than_the_disowned_may_be_its_own(
-        self, follower: Follower
+    async def test_a_task_that_goes_on_again_takes_the_flag_off_its_job(
+        self, slow_watcher: Watcher
     ) -> None:
-        fence = await follower.in_doubt()
-        stranger = await follower.create(prompt="another team's")
-        await follower.scene.decide(fence, Run(stranger, "r", adopted=True))
-        await follower.upstream.wait_for(stranger)
-        await follower.create()
-        await follower.let_pass(SETTLE)
+        await slow_watcher.upstream.arm({"on": "task", "do": "lost", "for_seconds": 0.5})
+        fence, task_id = await slow_watcher.running()
+        await self.deny(slow_watcher)
 
-        await follower.follow()
+        await slow_watcher.upstream.wait_for(task_id, "RUNNING")
+        await slow_watcher.follow()
 
-        job = await follower.job(fence)
-        assert job.status == "running"
-        assert job.attention is not None
-        assert job.attention["code"] == "wrong_task"
+        job = await slow_watcher.job(fence)
+        assert (job.status, job.attention) == ("running", None)
+        assert (await slow_watcher.scene.story_of(fence.job_id))[-1] == "job.attention_over"
 
-    async def test_a_failed_task_is_nobodys_and_closes_no_lane(self, follower: Follower) -> None:
-        fence = await follower.in_doubt()
-        await follower.upstream.wait_for(await follower.create(size="1*1"))
-        await follower.let_pass(SETTLE)
+    async def test_it_delivers_even_after_its_slot_was_given_away(self, watcher: Watcher) -> None:
+        await watcher.upstream.arm({"on": "task", "do": "lost", "for_seconds": 0.5})
+        fence, task_id = await watcher.running()
+        await self.deny(watcher)
+        await self.deny(watcher, RULES.unknown_patience)
+        assert (await watcher.run_of(fence))["slot"] is None
 
-        await follower.resolve()
+        await watcher.upstream.wait_for(task_id, "SUCCEEDED")
+        await watcher.deliver(fence)
 
-        assert (await follower.job(fence)).status == "queued"
+        assert (await watcher.job(fence)).status == "succeeded"
+        await watcher.scene.expect_books_in_order()
 
-    async def test_a_task_that_has_ended_with_another_prompt_is_not_adopted(
-        self, follower: Follower
+
+class TestMany:
+    """More running tasks than a page of ours."""
+
+    async def test_the_pages_take_turns_and_each_task_is_found(self, watcher: Watcher) -> None:
+        first, last = await watcher.ended(), await watcher.ended()
+        others = [f"other-{number}" for number in range(MANY - 2)]
+        await run_tasks(watcher.scene, [first, *others, last])
+
+        looks = [len(await follow_running(watcher.desk, MODEL)) for _ in range(2)]
+        again = len(await follow_running(watcher.desk, MODEL))
+
+        assert looks == [PAGE - 1, MANY - PAGE - 1]
+        assert again == PAGE
+        assert await tasks_with(watcher.scene, "finalizing") == {first, last}
+
+    async def test_those_that_the_list_does_not_show_are_asked_for_a_few_at_a_time(
+        self, watcher: Watcher
     ) -> None:
-        fence = await follower.in_doubt()
-        await follower.upstream.wait_for(await follower.create(prompt="another team's"))
+        await run_tasks(watcher.scene, [f"lost-{number}" for number in range(MANY)])
+        await watcher.let_pass(UNLISTED_PATIENCE + UNLISTED_PAUSE)
 
-        await follower.resolve()
-        assert (await follower.job(fence)).status == "submitting"
-
-        ours = await follower.create()
-        await follower.resolve()
-        run = await follower.scene.run_of(fence.job_id)
-        assert run is not None
-        assert run["upstream_task_id"] == ours
-
-    async def test_of_several_tasks_the_one_that_answers_the_request_is_adopted(
-        self, follower: Follower
-    ) -> None:
-        fence = await follower.in_doubt()
-        ours, *others = [
-            await follower.create(prompt=prompt, n=n)
-            for prompt, n in (("make it blue", 1), ("make it red", 1), ("make it blue", 2))
-        ]
-        for task_id in (ours, *others):
-            await follower.upstream.wait_for(task_id)
-
-        await follower.resolve()
-
-        run = await follower.scene.run_of(fence.job_id)
-        assert run is not None
-        assert run["upstream_task_id"] == ours
-
-    async def test_a_create_that_made_nothing_goes_back_when_that_is_sure(
-        self, follower: Follower
-    ) -> None:
-        fence = await follower.in_doubt()
-
-        await follower.resolve()
-        assert (await follower.job(fence)).status == "submitting"
-
-        await follower.let_pass(SETTLED)
-        await follower.resolve()
-        assert (await follower.job(fence)).status == "queued"
-        (attempt,) = await follower.scene.attempts_of(fence.job_id)
-        assert attempt["outcome"] == "absent"
-
-    async def test_while_the_list_is_down_nothing_is_sure(self, follower: Follower) -> None:
-        fence = await follower.in_doubt()
-        await follower.upstream.arm({"on": "list", "do": "status", "status": 500})
-        await follower.let_pass(SETTLED)
-
-        await follower.resolve()
-
-        assert (await follower.job(fence)).status == "submitting"
-
-    async def test_a_list_too_long_to_be_read_whole_proves_nothing(
-        self, follower: Follower, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(dashscope_client, "LIST_PAGE_SIZE", 1)
-        monkeypatch.setattr(watch, "PAGES_LIMIT", 2)
+        counts = []
         for _ in range(3):
-            await follower.running()
-        fence = await follower.in_doubt()
-        await follower.let_pass(SETTLED)
+            before = await watcher.calls("query")
+            await watcher.follow()
+            counts.append(await watcher.calls("query") - before)
 
-        await follower.resolve()
-
-        assert (await follower.job(fence)).status == "submitting"
-
-    async def test_a_doubt_older_than_the_list_reaches_is_never_sent_again(
-        self, follower: Follower
-    ) -> None:
-        fence = await follower.in_doubt()
-        await follower.let_pass(timedelta(hours=25))
-
-        await follower.resolve()
-
-        job = await follower.job(fence)
-        assert job.status == "submitting"
-        assert job.attention is not None
-        assert job.attention["code"] == "submission_unknown"
-
-    async def test_a_create_that_is_still_on_its_way_is_not_in_doubt(
-        self, follower: Follower
-    ) -> None:
-        fence = await follower.scene.submitting()
-        await follower.create()
-
-        await follower.resolve()
-
-        (attempt,) = await follower.scene.attempts_of(fence.job_id)
-        assert attempt["outcome"] == "intended"
-
-    async def test_a_create_whose_worker_died_is_in_doubt_when_its_lease_ends(
-        self, follower: Follower
-    ) -> None:
-        fence = await follower.scene.submitting()
-        await follower.create()
-        await follower.scene.pool.execute("update job_runs set lease_expires_at = now()")
-
-        await follower.resolve()
-
-        assert (await follower.job(fence)).status == "running"
-
-    async def test_a_task_from_before_the_create_is_not_its_own(self, follower: Follower) -> None:
-        await follower.create()
-        fence = await follower.in_doubt()
-        await follower.let_pass(-DOUBT_SKEW - timedelta(seconds=2))
-
-        await follower.resolve()
-
-        assert (await follower.job(fence)).status == "submitting"
-
-    async def test_a_task_from_long_after_the_create_is_not_its_own(
-        self, follower: Follower
-    ) -> None:
-        fence = await follower.in_doubt()
-        await follower.let_pass(SETTLE + DOUBT_SKEW + timedelta(seconds=2))
-        await follower.create()
-
-        await follower.resolve()
-
-        assert (await follower.job(fence)).status == "queued"
-
-    async def test_clocks_may_differ_by_a_minute(self, follower: Follower) -> None:
-        fence = await follower.in_doubt()
-        await follower.create()
-        await follower.let_pass(-DOUBT_SKEW + timedelta(seconds=5))
-
-        await follower.resolve()
-
-        assert (await follower.job(fence)).status == "running"
-
-    async def test_a_task_is_not_taken_from_the_open_create_of_another_lane(
-        self, follower: Follower
-    ) -> None:
-        """The other lane's create has made the task, and its answer is not yet written down."""
-        scene = follower.scene
-        doubt = await follower.in_doubt()
-        await scene.accept()
-        other_lane = await scene.pool.fetchval(
-            """
-            insert into lanes (id, account_id, api_key_sealed, api_key_hint)
-            select gen_random_uuid(), account_id, api_key_sealed, api_key_hint from lanes
-            returning id
-            """
+        assert counts == [UNLISTED_BATCH] * 3
+        asked = await watcher.scene.pool.fetchval(
+            "select count(*) from job_runs where attention_code is not null"
         )
-        open_create = (await scene.claim(lane_id=other_lane)).fence
-        task_id = await follower.create()
+        assert asked == UNLISTED_BATCH * 3
 
-        await follower.resolve()
-        assert (await follower.job(doubt)).status == "submitting"
+    async def test_one_that_was_asked_for_is_left_in_peace_for_a_while(
+        self, watcher: Watcher
+    ) -> None:
+        await run_tasks(watcher.scene, ["lost-1"])
+        await watcher.let_pass(UNLISTED_PATIENCE)
 
-        await scene.decide(open_create, Run(task_id, "r"))
-        await follower.let_pass(SETTLED)
-        await follower.resolve()
-        assert (await follower.job(doubt)).status == "queued"
-
-    async def test_two_tasks_that_may_be_it_are_for_a_person(self, follower: Follower) -> None:
-        fence = await follower.in_doubt()
         for _ in range(2):
-            await follower.create()
-        await follower.let_pass(SETTLED)
+            await watcher.follow()
+        assert await watcher.calls("query") == 1
 
-        await follower.resolve()
+        await watcher.let_pass(UNLISTED_PAUSE)
+        await watcher.follow()
+        assert await watcher.calls("query") == 2
 
-        job = await follower.job(fence)
-        assert job.status == "submitting"
-        assert job.attention is not None
-        assert job.attention["code"] == "submission_unknown"
+    async def test_a_task_on_another_page_is_not_taken_for_unlisted(
+        self, slow_watcher: Watcher, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(follow, "PAGE", 2)
+        await run_tasks(slow_watcher.scene, [await slow_watcher.create() for _ in range(5)])
+        await slow_watcher.let_pass(UNLISTED_PATIENCE + UNLISTED_PAUSE)
 
-    async def test_two_leaders_at_once_adopt_a_task_once(self, follower: Follower) -> None:
-        fence = await follower.in_doubt()
-        await follower.create()
+        for _ in range(3):
+            await slow_watcher.follow()
 
-        await asyncio.gather(follower.resolve(), follower.resolve())
+        assert await slow_watcher.calls("query") == 0
 
-        assert (await follower.scene.story_of(fence.job_id)).count("job.running") == 1
+    async def test_what_a_look_holds_does_not_grow_with_them(
+        self, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(follow, "PAGE", 100)
+        await run_tasks(watcher.scene, [f"few-{number}" for number in range(100)])
+        few = await measure_peak(watcher)
+
+        await run_tasks(watcher.scene, [f"more-{number}" for number in range(MANY)])
+        many = await measure_peak(watcher)
+
+        assert many < 1.5 * few
 
 
-async def test_what_the_upstream_accepts_is_what_was_asked(follower: Follower) -> None:
-    api = follower.view.upstream
+async def test_what_the_upstream_accepts_is_what_was_asked(watcher: Watcher) -> None:
+    api = watcher.desk.view.upstream
     accepted = await api.create_task(
         MODEL,
         input_fields={"prompt": "make it blue", "images": ["https://img.example/a.png"]},
@@ -488,5 +351,51 @@ async def test_what_the_upstream_accepts_is_what_was_asked(follower: Follower) -
     )
 
     assert isinstance(accepted, Accepted)
-    answer = await follower.upstream.wait_for(accepted.task_id)
+    answer = await watcher.upstream.wait_for(accepted.task_id)
     assert answer["usage"]["image_count"] == 2
+
+
+async def run_tasks(scene: Scene, task_ids: Iterable[str]) -> None:
+    """A running job for each task, submitted a millisecond after the other."""
+    task_ids = list(task_ids)
+    jobs = [scene.ask() for _ in task_ids]
+    await scene.store(*jobs)
+    await scene.pool.execute(
+        """
+        with tasks as (
+            select job_id, task_id, place, now() - make_interval(secs => 5 - place / 1000.0)
+                as submitted_at
+            from unnest($1::uuid[], $2::text[]) with ordinality as given (job_id, task_id, place)
+        ),
+        tried as (
+            insert into attempts (job_id, number, account_id, lane_id, intended_at, outcome,
+                upstream_task_id)
+            select job_id, 1, $3, $4, submitted_at, 'accepted', task_id from tasks
+        )
+        update job_runs set status = 'running', attempt = 1, account_id = $3, due_at = now(),
+            upstream_task_id = task_id, submitted_at = tasks.submitted_at,
+            slot = place - 1 + (select count(*) from job_runs where slot is not null)
+        from tasks where tasks.job_id = job_runs.job_id
+        """,
+        [job.id for job in jobs],
+        task_ids,
+        scene.account_id,
+        scene.lane_id,
+    )
+
+
+async def tasks_with(scene: Scene, status: str) -> set[str]:
+    rows = await scene.pool.fetch(
+        "select upstream_task_id from job_runs where status = $1", status
+    )
+    return {row["upstream_task_id"] for row in rows}
+
+
+async def measure_peak(watcher: Watcher) -> int:
+    """Bytes that one look has at most."""
+    await watcher.follow()
+    tracemalloc.start()
+    await watcher.follow()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak

@@ -1,4 +1,4 @@
-"""The moves between statuses: forward only, and never out of an end."""
+"""The moves between statuses: along the job's life, and never out of an end."""
 
 from itertools import product
 
@@ -15,7 +15,10 @@ ALLOWED = {
     (S.SUBMITTING, S.QUEUED),
     (S.SUBMITTING, S.RUNNING),
     (S.SUBMITTING, S.FAILED),
+    (S.SUBMITTING, S.CANCELED),
     (S.RUNNING, S.QUEUED),
+    (S.RUNNING, S.SUBMITTING),
+    (S.RUNNING, S.CANCELED),
     (S.RUNNING, S.FINALIZING),
     (S.RUNNING, S.FAILED),
     (S.FINALIZING, S.SUCCEEDED),

@@ -4,27 +4,27 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from uuid import UUID
 
 import asyncpg
 import pytest
 
-from app.jobs.cancel import cancel_queued_job
 from app.jobs.events import JOB_CHANGED, PICTURES_WAITING, QUEUE_CHANGED
 from app.jobs.lifecycle import (
     Decision,
+    Disown,
     Doubt,
     Fail,
     Fence,
     Flag,
-    JobStatus,
+    NoteCancel,
     Requeue,
+    Review,
     Run,
     TaskFacts,
+    Unflag,
 )
 from app.jobs.moves import StaleRun
-from app.jobs.record import end
-from app.kit.postgres.database import connect, transaction
+from app.kit.postgres.database import connect
 from tests.jobs.scene import Scene, ended_with
 from tests.waiting import wait_until
 
@@ -33,44 +33,11 @@ THROTTLED = Requeue(
     "refused",
     "Throttling.RateQuota",
     "slower",
-    pause_seconds=8.0,
     http_status=429,
     request_id="r-1",
 )
 ENDED = TaskFacts("FAILED", None, None, None, 0)
-
-
-async def usage_of(scene: Scene) -> list[tuple[object, ...]]:
-    rows = await scene.pool.fetch(
-        "select jobs, succeeded, failed, canceled, expired, image_count, amount::text"
-        " from daily_usage"
-    )
-    return [tuple(row) for row in rows]
-
-
-async def finish(scene: Scene, fence: Fence, status: JobStatus = JobStatus.SUCCEEDED) -> None:
-    async with transaction(scene.pool) as connection:
-        await end(connection, fence, status)
-
-
-async def keep(scene: Scene, fence: Fence, *indexes: int) -> None:
-    """As if the pictures were kept; the others are lost."""
-    await scene.pool.execute(
-        """
-        update pictures set source_url = null,
-            status = case when index = any($2) then 'kept' else 'failed' end,
-            error_code = case when index = any($2) then null else 'picture_lost' end,
-            store_key = 'k', sha256 = '\\x00', content_type = 'image/png', byte_count = 1,
-            width = 1, height = 1
-        where job_id = $1 and status = 'upstream'
-        """,
-        fence.job_id,
-        list(indexes),
-    )
-    await scene.pool.execute(
-        "update pictures set store_key = null where job_id = $1 and status = 'failed'",
-        fence.job_id,
-    )
+FAILED_BY_CHANCE = Requeue("accepted", "InternalError", "chance", task=ENDED, is_failure=True)
 
 
 async def test_a_run_has_its_task_and_its_attempt_says_how_it_came(scene: Scene) -> None:
@@ -124,7 +91,7 @@ async def test_a_doubt_keeps_lane_and_slot_and_ends_the_lease(scene: Scene) -> N
     assert (await scene.story_of(fence.job_id))[-1] == "job.submission_unknown"
 
 
-async def test_a_requeued_job_waits_its_turn_and_its_account_pauses(scene: Scene) -> None:
+async def test_a_requeued_job_waits_its_turn_and_keeps_nothing(scene: Scene) -> None:
     fence = await scene.submitting()
     await scene.decide(fence, Flag("submission_unknown", "look"))
 
@@ -133,30 +100,29 @@ async def test_a_requeued_job_waits_its_turn_and_its_account_pauses(scene: Scene
     run = await scene.run_of(fence.job_id)
     (attempt,) = await scene.attempts_of(fence.job_id)
     assert run is not None
-    assert (run["status"], run["attempt"]) == ("queued", 1)
+    assert (run["status"], run["attempt"], run["task_failures"]) == ("queued", 1, 0)
     assert (run["account_id"], run["lane_id"], run["slot"], run["lease_token"]) == (None,) * 4
     assert run["attention_code"] is None
     assert (attempt["outcome"], attempt["error_code"]) == ("refused", "Throttling.RateQuota")
     assert (attempt["http_status"], attempt["upstream_request_id"]) == (429, "r-1")
-    claimed, wait_seconds = await scene.try_claim()
-    assert claimed is None
-    assert 7 < wait_seconds <= 8
+    assert (await scene.claim()).fence == Fence(fence.job_id, 2)
     assert await scene.entries_of(fence.job_id) == [("reserve", "0.20", 1)]
 
 
-async def test_a_shorter_pause_does_not_shorten_a_longer_one(scene: Scene) -> None:
-    await scene.pool.execute(
-        "update account_paces set paused_until = now(), pause_code = 'Throttling'"
-    )
-    fence = await scene.submitting()
-    await scene.pool.execute(
-        "update account_paces set paused_until = now() + interval '50 s', pause_code = 'Arrearage'"
-    )
+async def test_a_job_whose_task_failed_is_tried_again_and_its_failure_counted(
+    scene: Scene,
+) -> None:
+    fence = await scene.running("t-1")
 
-    await scene.decide(fence, THROTTLED)
+    await scene.decide(fence, FAILED_BY_CHANCE)
 
-    _, wait_seconds = await scene.try_claim()
-    assert 49 < wait_seconds <= 50
+    run = await scene.run_of(fence.job_id)
+    (attempt,) = await scene.attempts_of(fence.job_id)
+    assert run is not None
+    assert (run["status"], run["task_failures"]) == ("queued", 1)
+    assert (run["upstream_task_id"], run["submitted_at"]) == (None, None)
+    assert (attempt["outcome"], attempt["upstream_task_id"]) == ("accepted", "t-1")
+    assert (attempt["task_status"], attempt["error_code"]) == ("FAILED", "InternalError")
 
 
 async def test_a_job_with_a_delay_of_its_own_holds_up_nobody_else(scene: Scene) -> None:
@@ -190,9 +156,9 @@ async def test_a_collected_job_has_its_pictures_and_frees_its_slot(scene: Scene)
 
 async def test_delivered_pictures_are_captured_and_the_rest_released(scene: Scene) -> None:
     fence = await scene.finalizing(URL, None, URL)
-    await keep(scene, fence, 0, 2)
+    await scene.keep(fence, 0, 2)
 
-    await finish(scene, fence)
+    await scene.finish(fence)
 
     job = await scene.get(fence.job_id)
     assert (job.status, job.image_count, f"{job.amount:.2f}") == ("succeeded", 2, "0.40")
@@ -204,15 +170,15 @@ async def test_delivered_pictures_are_captured_and_the_rest_released(scene: Scen
         ("capture", "0.40", 2),
         ("release", "0.20", 1),
     ]
-    assert await usage_of(scene) == [(1, 1, 0, 0, 0, 2, "0.400000")]
+    assert await scene.usage() == [(1, 1, 0, 0, 0, 2, "0.400000")]
     await scene.expect_books_in_order()
 
 
 async def test_a_whole_job_leaves_nothing_to_release(scene: Scene) -> None:
     fence = await scene.finalizing(URL)
-    await keep(scene, fence, 0)
+    await scene.keep(fence, 0)
 
-    await finish(scene, fence)
+    await scene.finish(fence)
 
     assert [kind for kind, _, _ in await scene.entries_of(fence.job_id)] == ["reserve", "capture"]
     await scene.expect_books_in_order()
@@ -239,7 +205,7 @@ async def test_a_job_refused_at_its_create_costs_nothing(scene: Scene, failure: 
     assert (job.image_count, job.amount) == (0, Decimal(0))
     assert (await scene.attempts_of(fence.job_id))[0]["outcome"] == failure.outcome
     assert await scene.entries_of(fence.job_id) == [("reserve", "0.40", 2), ("release", "0.40", 2)]
-    assert await usage_of(scene) == [(1, 0, 1, 0, 0, 0, "0.000000")]
+    assert await scene.usage() == [(1, 0, 1, 0, 0, 0, "0.000000")]
     await scene.expect_books_in_order()
 
 
@@ -280,7 +246,12 @@ STALE: list[Decision] = [
     ended_with(URL),
     Fail("InvalidParameter", "late"),
     Fail("InternalError", "late", task=ENDED),
+    FAILED_BY_CHANCE,
+    Disown("t-9", "late"),
     Flag("task_unknown", "late"),
+    Unflag(),
+    Review("task_unknown", "late"),
+    NoteCancel(),
 ]
 
 
@@ -288,7 +259,6 @@ STALE: list[Decision] = [
 async def test_news_of_an_earlier_attempt_are_dropped(scene: Scene, decision: Decision) -> None:
     old = await scene.submitting()
     await scene.decide(old, THROTTLED)
-    await scene.pool.execute("update account_paces set paused_until = null, pause_code = null")
     new = (await scene.claim()).fence
     before = await scene.run_of(new.job_id)
 
@@ -343,10 +313,10 @@ async def test_a_task_is_collected_once(scene: Scene) -> None:
 
 async def test_a_job_ends_once_even_when_two_hands_end_it_at_once(scene: Scene) -> None:
     fence = await scene.finalizing(URL)
-    await keep(scene, fence, 0)
+    await scene.keep(fence, 0)
 
     outcomes = await asyncio.gather(
-        *(finish(scene, fence) for _ in range(4)), return_exceptions=True
+        *(scene.finish(fence) for _ in range(4)), return_exceptions=True
     )
 
     assert outcomes.count(None) == 1
@@ -356,12 +326,12 @@ async def test_a_job_ends_once_even_when_two_hands_end_it_at_once(scene: Scene) 
 
 async def test_an_end_that_the_book_contradicts_is_not_written(scene: Scene) -> None:
     fence = await scene.finalizing(URL)
-    await keep(scene, fence, 0)
+    await scene.keep(fence, 0)
     await scene.pool.execute("alter table ledger_entries disable trigger user")
     await scene.pool.execute("delete from ledger_entries")
 
     with pytest.raises(RuntimeError, match="nothing is reserved"):
-        await finish(scene, fence)
+        await scene.finish(fence)
 
     assert (await scene.get(fence.job_id)).status == "finalizing"
 
@@ -370,39 +340,85 @@ async def test_a_success_without_a_kept_picture_cannot_be_written(scene: Scene) 
     fence = await scene.finalizing(URL)
 
     with pytest.raises(asyncpg.CheckViolationError, match="success_delivers"):
-        await finish(scene, fence)
+        await scene.finish(fence)
 
 
-class TestCancel:
-    async def test_a_queued_job_is_canceled_for_free(self, scene: Scene) -> None:
-        job_id = await scene.accept(n=4)
+class TestReview:
+    """A person must decide; meanwhile the job holds neither lane nor slot."""
 
-        assert await cancel_queued_job(scene.pool, job_id, team_id=scene.team_id)
-
-        job = await scene.get(job_id)
-        assert (job.status, job.amount, job.error_code) == ("canceled", Decimal(0), None)
-        assert await scene.entries_of(job_id) == [("reserve", "0.80", 4), ("release", "0.80", 4)]
-        assert await usage_of(scene) == [(1, 0, 0, 1, 0, 0, "0.000000")]
-        await scene.expect_books_in_order()
-
-    async def test_a_job_that_went_back_to_the_queue_can_be_canceled(self, scene: Scene) -> None:
+    async def test_a_create_in_review_leaves_lane_and_slot_to_others(self, scene: Scene) -> None:
         fence = await scene.submitting()
-        await scene.decide(fence, THROTTLED)
+        await scene.decide(fence, Doubt("reset"))
+        other = await scene.accept()
 
-        assert await cancel_queued_job(scene.pool, fence.job_id, team_id=scene.team_id)
+        await scene.decide(fence, Review("submission_unknown", "t-1, t-2"))
 
-    async def test_it_is_too_late_once_the_create_is_on_its_way(self, scene: Scene) -> None:
+        run = await scene.run_of(fence.job_id)
+        assert run is not None
+        assert (run["status"], run["lane_id"], run["slot"]) == ("submitting", None, None)
+        attention = (await scene.get(fence.job_id)).attention
+        assert attention is not None
+        assert attention["detail"] == "t-1, t-2"
+        assert (await scene.claim(slots=1)).fence.job_id == other
+        assert (await scene.story_of(fence.job_id))[-2:] == [
+            "job.attention",
+            "job.slot_released",
+        ]
+
+    async def test_what_runs_without_a_slot_stays_flagged_until_its_task_has_ended(
+        self, scene: Scene
+    ) -> None:
         fence = await scene.submitting()
+        await scene.decide(fence, Review("submission_unknown", "t-1"))
 
-        assert not await cancel_queued_job(scene.pool, fence.job_id, team_id=scene.team_id)
-        assert (await scene.get(fence.job_id)).status == "submitting"
+        await scene.decide(fence, Run("t-1", "r-1", adopted=True))
+        assert (await scene.get(fence.job_id)).attention is not None
+        with pytest.raises(StaleRun):
+            await scene.decide(fence, Unflag())
 
-    async def test_nobody_cancels_another_teams_job_but_an_operator(self, scene: Scene) -> None:
-        job_id = await scene.accept()
+        await scene.decide(fence, ended_with(URL))
+        assert (await scene.get(fence.job_id)).attention is None
 
-        assert not await cancel_queued_job(scene.pool, job_id, team_id=UUID(int=1))
-        assert await cancel_queued_job(scene.pool, job_id, team_id=None)
-        assert not await cancel_queued_job(scene.pool, job_id, team_id=None)
+    async def test_a_flag_is_taken_off_once(self, scene: Scene) -> None:
+        fence = await scene.running()
+        await scene.decide(fence, Flag("task_unknown", "gone"))
+
+        await scene.decide(fence, Unflag())
+        with pytest.raises(StaleRun):
+            await scene.decide(fence, Unflag())
+
+        assert (await scene.get(fence.job_id)).attention is None
+        assert (await scene.story_of(fence.job_id)).count("job.attention_over") == 1
+
+
+class TestDisown:
+    async def test_the_create_is_in_doubt_again_and_the_task_left_out(self, scene: Scene) -> None:
+        fence = await scene.submitting()
+        await scene.decide(fence, Run("t-1", "r-1", adopted=True))
+
+        await scene.decide(fence, Disown("t-1", "another's"))
+
+        run = await scene.run_of(fence.job_id)
+        (attempt,) = await scene.attempts_of(fence.job_id)
+        assert run is not None
+        assert (run["status"], run["slot"], run["lane_id"]) == ("submitting", 0, None)
+        assert (run["upstream_task_id"], run["submitted_at"]) == (None, None)
+        assert (attempt["outcome"], attempt["upstream_task_id"]) == ("unknown", None)
+        left_out = await scene.pool.fetchrow("select upstream_task_id, state from orphans")
+        assert left_out is not None
+        assert tuple(left_out) == ("t-1", "foreign")
+
+    @pytest.mark.parametrize("adopted", [True, False])
+    async def test_only_the_task_that_was_adopted_can_be_disowned(
+        self, scene: Scene, adopted: bool
+    ) -> None:
+        fence = await scene.submitting()
+        await scene.decide(fence, Run("t-1", "r-1", adopted=adopted))
+
+        with pytest.raises(StaleRun):
+            await scene.decide(fence, Disown("t-2" if adopted else "t-1", "another's"))
+
+        assert (await scene.get(fence.job_id)).status == "running"
 
 
 @pytest.fixture
@@ -441,8 +457,8 @@ async def test_every_step_wakes_those_who_wait_for_it(
     )
 
     heard.clear()
-    await keep(scene, fence, 0)
-    await finish(scene, fence)
+    await scene.keep(fence, 0)
+    await scene.finish(fence)
     await wait_until(lambda: has((JOB_CHANGED, str(job_id))))
 
     failing = await scene.running("t-2")

@@ -11,7 +11,6 @@ from app.jobs.lifecycle import Fail, Flag
 from app.jobs.store import (
     JobFilter,
     count_jobs,
-    count_waiting_before,
     find_job,
     find_picture,
     get_job,
@@ -144,19 +143,6 @@ async def test_jobs_that_need_a_person_can_be_listed_alone(scene: Scene) -> None
     await scene.decide(fence, Flag("task_unknown", "look"))
 
     assert await listed(scene, needs_attention=True) == [fence.job_id]
-
-
-async def test_a_jobs_place_in_the_queue_counts_those_that_go_before_it(scene: Scene) -> None:
-    batch, first, second = [
-        await scene.accept(priority=name) for name in ("batch", "interactive", "interactive")
-    ]
-
-    places = [await count_waiting_before(scene.pool, job_id) for job_id in (batch, first, second)]
-    assert places == [2, 0, 1]
-
-    await scene.claim()
-    places = [await count_waiting_before(scene.pool, job_id) for job_id in (batch, first, second)]
-    assert places == [1, None, 0]
 
 
 async def test_a_picture_is_shown_when_it_is_kept_and_its_job_has_ended(scene: Scene) -> None:

@@ -1,12 +1,14 @@
 """The chores that time brings."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from app.jobs.acceptance import Idempotency
+from app.jobs.core.state import Rules
+from app.jobs.engine.judge import Judge
 from app.jobs.engine.sweep import BATCH, MONTHS_AHEAD, expire_queued, tidy
 from app.jobs.lifecycle import Requeue
 from app.kit.postgres.database import Pool
@@ -15,6 +17,8 @@ from app.media.inspect import inspect_image
 from app.media.store import PictureStore, open_store
 from tests.jobs.scene import Scene
 from tests.media.images import make_image
+
+RULES = Rules(settle=timedelta(0))
 
 
 @pytest.fixture
@@ -34,7 +38,7 @@ async def test_a_queued_job_whose_time_is_over_expires_for_free(scene: Scene) ->
     late = await scene.accept(ttl_seconds=0, n=2)
     waiting = await scene.accept()
 
-    assert await expire_queued(scene.pool) is False
+    assert await expire_queued(Judge(scene.pool, RULES)) is False
 
     job = await scene.get(late)
     assert (job.status, job.error_code, job.amount) == ("expired", "expired", Decimal(0))
@@ -50,19 +54,19 @@ async def test_a_job_that_is_upstream_does_not_expire(scene: Scene) -> None:
     fence = await scene.submitting()
     await scene.pool.execute("update job_runs set expires_at = now()")
 
-    await expire_queued(scene.pool)
+    await expire_queued(Judge(scene.pool, RULES))
     assert (await scene.get(fence.job_id)).status == "submitting"
 
     await scene.decide(fence, Requeue("absent", "not_sent", "no"))
-    await expire_queued(scene.pool)
+    await expire_queued(Judge(scene.pool, RULES))
     assert (await scene.get(fence.job_id)).status == "expired"
 
 
 async def test_many_expire_batch_by_batch(scene: Scene) -> None:
     await scene.store(*(scene.ask(ttl_seconds=0) for _ in range(BATCH + 1)))
 
-    assert await expire_queued(scene.pool) is True
-    assert await expire_queued(scene.pool) is False
+    assert await expire_queued(Judge(scene.pool, RULES)) is True
+    assert await expire_queued(Judge(scene.pool, RULES)) is False
 
     assert await scene.pool.fetchval("select count(*) from job_runs") == 0
 

@@ -58,8 +58,8 @@ QUEUED = [
 ]
 FINALIZING = [
     ("job_runs", "account_when_out", "account_id = null, lane_id = null"),
-    ("job_runs", "lane_of_account", "lane_id = null"),
-    ("job_runs", "slot_while_upstream", "status = 'running'"),
+    ("job_runs", "slot_while_upstream", "slot = 0"),
+    ("job_runs", "slot_unless_in_review", "status = 'running'"),
     ("job_runs", "task_once_accepted", "upstream_task_id = null"),
     ("attempts", "number_positive", "number = 0"),
     ("attempts", "outcome_known", "outcome = 'guessed', upstream_task_id = null"),

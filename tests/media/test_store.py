@@ -139,9 +139,9 @@ async def test_nobody_else_may_look(store: PictureStore, folder: Path) -> None:
     assert stat.S_IMODE((folder / KEY).stat().st_mode) == 0o600
 
 
-async def test_content_is_synced_before_its_name_and_then_every_folder(
-    store: PictureStore, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def synced(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
+    """What is synced, in order, and whether the content had its name by then."""
     synced: list[tuple[str, bool]] = []
     fsync = os.fsync
 
@@ -152,10 +152,47 @@ async def test_content_is_synced_before_its_name_and_then_every_folder(
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", note)
+    return synced
+
+
+ALL_SYNCED = [
+    ("content", False),
+    *((name, True) for name in ("pictures/ab/cd", "pictures/ab", "pictures", ".")),
+]
+
+
+async def test_content_is_synced_before_its_name_and_then_every_folder(
+    store: PictureStore, synced: list[tuple[str, bool]]
+) -> None:
     await store.put(KEY, b"x")
 
-    named = [(name, True) for name in ("pictures/ab/cd", "pictures/ab", "pictures", ".")]
-    assert synced == [("content", False), *named]
+    assert synced == ALL_SYNCED
+
+
+async def test_a_folder_that_was_found_there_is_synced_once(
+    store: PictureStore, folder: Path, synced: list[tuple[str, bool]]
+) -> None:
+    (folder / KEY).parent.mkdir(parents=True)
+    await store.put(KEY, b"x")
+    found = synced.copy()
+    synced.clear()
+
+    await store.put(f"{KEY}-2", b"x")
+
+    assert found == ALL_SYNCED
+    assert synced == [("content", True), ("pictures/ab/cd", True)]
+
+
+async def test_folders_that_had_to_be_made_anew_are_synced_anew(
+    store: PictureStore, folder: Path, synced: list[tuple[str, bool]]
+) -> None:
+    await store.put(KEY, b"x")
+    shutil.rmtree(folder / "pictures")
+    synced.clear()
+
+    await store.put(KEY, b"x")
+
+    assert synced == ALL_SYNCED
 
 
 async def test_crash_within_a_write_leaves_nothing_to_see_and_is_swept(

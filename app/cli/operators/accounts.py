@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from decimal import Decimal
 from typing import Annotated, Any
@@ -11,28 +12,24 @@ from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.accounts import store
+from app.accounts.keys import add_key, replace_keys
+from app.accounts.overview import load_overview
 from app.accounts.rules import API_KEY_LENGTH_LIMIT, BASE_URLS, AccountLimits, NewAccount
-from app.accounts.tables import Account
+from app.accounts.tables import Account, Lane
 from app.cli.arguments import parse_number
 from app.cli.context import in_transaction, load_settings, open_vault, who_acts
 from app.cli.local.upstream import EMULATOR, dismiss_stand_in
+from app.cli.operators.account_views import COLUMNS, to_document, to_lines, view_account
 from app.cli.output import AsJson, print_json, print_table, say
+from app.kit.crypto import Vault
 from app.kit.errors import InvalidRequest
+from app.settings import SettingMissing
 
 accounts = typer.Typer(help="Upstream accounts and their limits.", no_args_is_help=True)
 
-COLUMNS = (
-    "name",
-    "state",
-    "region",
-    "base_url",
-    "max_running",
-    "submit_rate",
-    "query_rate",
-    "weight",
-    "api_keys",
-)
 DEFAULTS = AccountLimits()
+
+AccountChange = Callable[..., Awaitable[None]]
 
 AskedAccount = Annotated[str, typer.Argument(metavar="ACCOUNT", help="Name or id.")]
 
@@ -92,15 +89,13 @@ def add_account(
 
 @accounts.command("list")
 def list_accounts(*, as_json: AsJson = False) -> None:
-    """List every account, with the last characters of its API keys."""
-    views = [
-        {**view_account(account), "api_keys": [f"...{hint}" for hint in hints]}
-        for account, hints in in_transaction(store.list_accounts)
-    ]
+    """List every account: state, health, tasks, what it has learned, its last trouble."""
+    vault = _find_vault()
+    views = in_transaction(lambda session: load_overview(session, vault))
     if as_json:
-        print_json(views)
+        print_json([to_document(view) for view in views])
     elif views:
-        print_table(views, COLUMNS)
+        print_table([line for view in views for line in to_lines(view)], COLUMNS)
     else:
         say("There is no account yet: dashgate account add NAME --region cn-beijing ...")
 
@@ -113,9 +108,20 @@ def set_account(
     submit_rate: Annotated[Decimal | None, SUBMIT_RATE] = None,
     query_rate: Annotated[Decimal | None, QUERY_RATE] = None,
     weight: Annotated[Decimal | None, WEIGHT] = None,
+    api_key_env: Annotated[
+        str | None,
+        typer.Option(metavar="VAR", help="Variable with the API key to use instead of all."),
+    ] = None,
+    api_key_stdin: Annotated[
+        bool, typer.Option("--api-key-stdin", help="Read that key from standard input.")
+    ] = False,
+    add_api_key_env: Annotated[
+        str | None,
+        typer.Option(metavar="VAR", help="Variable with one more API key of this account."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Change limits of an account; those that are not given stay."""
+    """Change limits and API keys; what is not given stays, and what was suspended is tried."""
     asked = {
         "max_running": max_running,
         "submit_rate": submit_rate,
@@ -123,14 +129,27 @@ def set_account(
         "weight": weight,
     }
     changes: Any = {field: value for field, value in asked.items() if value is not None}
+    is_key_asked = [api_key_env is not None, api_key_stdin, add_api_key_env is not None]
+    if sum(is_key_asked) > 1 or not (any(is_key_asked) or changes):
+        raise typer.BadParameter(
+            "give limits, or one of --api-key-env, --api-key-stdin and --add-api-key-env, or both"
+        )
+    change_key = (
+        _to_key_change(add_api_key_env or api_key_env, is_added=add_api_key_env is not None)
+        if any(is_key_asked)
+        else None
+    )
 
     async def work(session: AsyncSession) -> Account:
         found = await store.get_account(session, account)
-        limits = replace(store.to_limits(found), **changes)
-        await store.set_account(session, found, limits, actor=who_acts())
+        if changes:
+            limits = replace(store.to_limits(found), **changes)
+            await store.set_account(session, found, limits, actor=who_acts())
+        if change_key is not None:
+            await change_key(session, found)
         return found
 
-    _print_account(in_transaction(work), as_json, "has its new limits")
+    _print_account(in_transaction(work), as_json, "is changed")
 
 
 @accounts.command("drain")
@@ -141,42 +160,49 @@ def drain_account(
     as_json: AsJson = False,
 ) -> None:
     """Let an account finish what it has and take nothing new."""
-    move = store.resume_account if undo else store.drain_account
+    if undo:
+        _move(account, store.resume_account, as_json, "takes work again")
+    else:
+        outcome = "finishes what it has and takes nothing new"
+        _move(account, store.drain_account, as_json, outcome)
 
-    async def work(session: AsyncSession) -> Account:
-        found = await store.get_account(session, account)
-        await move(session, found, actor=who_acts())
-        return found
 
-    outcome = "takes work again" if undo else "finishes what it has and takes nothing new"
-    _print_account(in_transaction(work), as_json, outcome)
+@accounts.command("resume")
+def resume_account(*, account: AskedAccount, as_json: AsJson = False) -> None:
+    """Let an account that was drained, suspended or paused be tried again at once."""
+    _move(account, store.resume_account, as_json, "takes work again")
 
 
 @accounts.command("remove")
 def remove_account(*, account: AskedAccount, as_json: AsJson = False) -> None:
     """Remove an account for good; its history stays."""
+    _move(account, store.remove_account, as_json, "is removed")
 
+
+def _move(name: str, change: AccountChange, as_json: bool, outcome: str) -> None:
     async def work(session: AsyncSession) -> Account:
-        found = await store.get_account(session, account)
-        await store.remove_account(session, found, actor=who_acts())
+        found = await store.get_account(session, name)
+        await change(session, found, actor=who_acts())
         return found
 
-    _print_account(in_transaction(work), as_json, "is removed")
+    _print_account(in_transaction(work), as_json, outcome)
 
 
-def view_account(account: Account) -> dict[str, Any]:
-    return {
-        "id": account.id,
-        "name": account.name,
-        "state": account.state,
-        "region": account.region,
-        "base_url": account.base_url,
-        "max_running": account.max_running,
-        "submit_rate": account.submit_rate,
-        "query_rate": account.query_rate,
-        "weight": account.weight,
-        "created_at": account.created_at,
-    }
+def _to_key_change(
+    variable: str | None, *, is_added: bool
+) -> Callable[[AsyncSession, Account], Awaitable[Lane]]:
+    """Reads the key at once, so that a variable that is not set is told before anything else."""
+    change = add_key if is_added else replace_keys
+    vault, api_key = open_vault(load_settings()), _read_api_key(variable)
+    return lambda session, account: change(session, vault, account, api_key, actor=who_acts())
+
+
+def _find_vault() -> Vault | None:
+    """To see which keys do not open; the list is there without it."""
+    try:
+        return open_vault(load_settings())
+    except SettingMissing:
+        return None
 
 
 def _print_account(account: Account, as_json: bool, outcome: str) -> None:

@@ -1,37 +1,34 @@
-"""`job list` and `job show`: what became of jobs, for operators."""
+"""`job`: what became of jobs, and what a person wants of them, for operators."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 from uuid import UUID
 
 import typer
 
-from app.cli.context import (
-    explaining_database_trouble,
-    find_database_url,
-    find_gateway_url,
-    load_settings,
-    open_vault,
-)
+from app.cli.context import load_settings
+from app.cli.operators.job_reads import AskedJob, parse_id, to_document, with_pool
+from app.cli.operators.job_story import explain_job
+from app.cli.operators.job_wishes import cancel, requeue
 from app.cli.output import AsJson, print_json, print_table, say
+from app.jobs.explain.facts import AttemptFacts
+from app.jobs.explain.load import load_facts
+from app.jobs.explain.story import Story, tell_story
 from app.jobs.lifecycle import JobStatus
-from app.jobs.links import Links
+from app.jobs.queue.standing import Place, find_place
 from app.jobs.store import JobFilter, JobRecord, get_job, list_events, list_jobs
-from app.jobs.view import to_job_view, to_public
-from app.kit.clock import utc_now
-from app.kit.errors import FieldProblem, InvalidRequest
-from app.kit.postgres.database import Pool, open_pool
+from app.kit.errors import InvalidRequest
+from app.kit.postgres.database import Pool
 from app.kit.times import to_rfc3339
-from app.settings import Settings
 
 LIMIT_DEFAULT = 20
 LIMIT_HIGHEST = 1_000
 COLUMNS = ("id", "team", "status", "n", "created_at", "finished_at", "amount", "attention")
-
-T = TypeVar("T")
+ATTEMPT_COLUMNS = ("number", "account", "intended_at", "outcome", "task_id", "error_code")
 
 jobs = typer.Typer(help="Jobs of all teams.", no_args_is_help=True)
+jobs.command("explain")(explain_job)
+jobs.command("cancel")(cancel)
+jobs.command("requeue")(requeue)
 
 
 @jobs.command("list")
@@ -55,7 +52,7 @@ def show_list(
         )
         return await list_jobs(pool, wanted, limit=limit)
 
-    found = [_to_document(settings, job) for job in _read(settings, read)]
+    found = [to_document(settings, job) for job in with_pool(settings, read)]
     if as_json:
         print_json(found)
     elif found:
@@ -65,41 +62,45 @@ def show_list(
 
 
 @jobs.command("show")
-def show_job(
-    *, job_id: Annotated[str, typer.Argument(metavar="ID")], as_json: AsJson = False
-) -> None:
-    """Show one job and what has happened to it."""
-    settings = load_settings()
-    wanted = _parse_id(job_id)
+def show_job(*, job_id: AskedJob, as_json: AsJson = False) -> None:
+    """Show one job, its attempts, and what has happened to it."""
+    settings, wanted = load_settings(), parse_id(job_id)
 
-    async def read(pool: Pool) -> tuple[JobRecord, list[dict[str, Any]]]:
-        return await get_job(pool, wanted, team_id=None), await list_events(pool, wanted)
+    async def read(pool: Pool) -> tuple[JobRecord, Place | None, Story, list[dict[str, Any]]]:
+        job = await get_job(pool, wanted, team_id=None)
+        story = tell_story(await load_facts(pool, wanted))
+        return job, await find_place(pool, wanted), story, await list_events(pool, wanted)
 
-    job, events = _read(settings, read)
-    document = {**_to_document(settings, job), "events": events}
+    job, place, story, events = with_pool(settings, read)
+    document = to_document(settings, job, place)
+    attempts = [_to_attempt(each) for each in story.attempts]
     if as_json:
-        print_json(document)
+        steps = list(story.next_steps)
+        print_json({**document, "attempts": attempts, "next_steps": steps, "events": events})
         return
     print_table([_to_row(document)], COLUMNS)
-    if job.error_code is not None:
-        say(f"{job.error_code}: {job.error_message}")
-    for picture in document["pictures"]:
-        typer.echo(picture.get("url") or f"picture {picture['index']}: {picture['error']}")
+    _print_state(document, story)
+    if attempts:
+        print_table(attempts, ATTEMPT_COLUMNS)
     print_table([_to_line(event) for event in events], ("at", "type", "detail"))
 
 
-def _read(settings: Settings, work: Callable[[Pool], Awaitable[T]]) -> T:
-    url = find_database_url(settings)
-
-    async def run() -> T:
-        pool = await open_pool(url, max_size=1)
-        try:
-            return await work(pool)
-        finally:
-            await pool.close()
-
-    with explaining_database_trouble(url):
-        return asyncio.run(run())
+def _print_state(document: dict[str, Any], story: Story) -> None:
+    queue, attention, error = document["queue"], document["attention"], document["error"]
+    if error is not None:
+        say(f"{error['code']}: {error['message']}")
+    if queue is not None:
+        eta = queue["eta_seconds"]
+        when = f"; its task may end in {eta['p50']} to {eta['p90']} s" if eta else ""
+        typer.echo(f"queue: {queue['position']} before it, held by {queue['held_by']}{when}")
+    if attention is not None:
+        typer.echo(f"attention: {attention['code']}: {attention['detail']}")
+    for step in story.next_steps:
+        typer.echo(f"  {step}")
+    if story.cancel_requested_at is not None:
+        typer.echo(f"asked to stop at {to_rfc3339(story.cancel_requested_at)}")
+    for picture in document["pictures"]:
+        typer.echo(picture.get("url") or f"picture {picture['index']}: {picture['error']}")
 
 
 async def _find_team(pool: Pool, name_or_id: str | None) -> UUID | None:
@@ -113,10 +114,15 @@ async def _find_team(pool: Pool, name_or_id: str | None) -> UUID | None:
     return found
 
 
-def _to_document(settings: Settings, job: JobRecord) -> dict[str, Any]:
-    address = settings.public_url or find_gateway_url(settings)
-    links = Links(open_vault(settings), address.rstrip("/"), settings.link_ttl_seconds)
-    return to_public(to_job_view(job, links, now=utc_now()))
+def _to_attempt(attempt: AttemptFacts) -> dict[str, Any]:
+    return {
+        "number": attempt.number,
+        "account": attempt.account,
+        "intended_at": to_rfc3339(attempt.intended_at),
+        "outcome": attempt.outcome,
+        "task_id": attempt.task_id,
+        "error_code": attempt.error_code,
+    }
 
 
 def _to_row(document: dict[str, Any]) -> dict[str, Any]:
@@ -131,11 +137,3 @@ def _to_row(document: dict[str, Any]) -> dict[str, Any]:
 def _to_line(event: dict[str, Any]) -> dict[str, Any]:
     detail = ", ".join(f"{name} {value}" for name, value in event["detail"].items())
     return {"at": to_rfc3339(event["at"]), "type": event["type"], "detail": detail}
-
-
-def _parse_id(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        problem = FieldProblem(("id",), "bad_id", f"is {text!r}, not a job's id (a UUID)")
-        raise InvalidRequest.from_problems((problem,)) from None

@@ -18,6 +18,7 @@ teams = typer.Typer(help="Teams: who pays inside the company.", no_args_is_help=
 
 COLUMNS = (
     "name",
+    "state",
     "weight",
     "max_running",
     "requests_per_minute",
@@ -136,6 +137,7 @@ def view_team(team: Team) -> dict[str, Any]:
     return {
         "id": team.id,
         "name": team.name,
+        "state": _find_state(team),
         "weight": team.weight,
         "max_running": team.max_running,
         "requests_per_minute": team.requests_per_minute,
@@ -151,6 +153,12 @@ def _print_team(team: Team, as_json: bool) -> None:
         print_json(view_team(team))
     else:
         print_table([view_team(team)], COLUMNS)
+
+
+def _find_state(team: Team) -> str:
+    if team.disabled_at is not None:
+        return "disabled"
+    return "paused" if team.weight == 0 else "active"
 
 
 def _choose(asked: int | None, before: int | None) -> int | None:

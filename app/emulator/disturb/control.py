@@ -1,13 +1,16 @@
 """The emulator's own controls, which no upstream has: faults, bill and figures."""
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from app.emulator.disturb.faults import RULES
 from app.emulator.doors import to_json
+from app.emulator.options import EventTarget
 from app.emulator.upstream import Upstream
+
+EVENT_TARGET: TypeAdapter[EventTarget | None] = TypeAdapter(EventTarget | None)
 
 
 class Controls:
@@ -22,6 +25,9 @@ class Controls:
             Route("/faults", self.put_faults, methods=["PUT"]),
             Route("/bill", self.get_bill),
             Route("/stats", self.get_stats),
+            Route("/events", self.get_events),
+            Route("/events", self.put_events, methods=["PUT"]),
+            Route("/certificate.pem", self.get_certificate),
         ]
 
     async def get_faults(self, request: Request) -> Response:
@@ -41,6 +47,22 @@ class Controls:
 
     async def get_stats(self, request: Request) -> Response:
         return to_json(self._upstream.tally.report())
+
+    async def get_events(self, request: Request) -> Response:
+        return to_json(self._upstream.events.report())
+
+    async def put_events(self, request: Request) -> Response:
+        """Push to the target in the body from now on, to none when it is `null`; 422 as above."""
+        try:
+            target = EVENT_TARGET.validate_json(await request.body())
+        except ValidationError as invalid:
+            return to_json({"problems": _list_problems(invalid)}, 422)
+        self._upstream.events.aim(target, self._upstream.find_root(str(request.base_url)))
+        return to_json(self._upstream.events.report())
+
+    async def get_certificate(self, request: Request) -> Response:
+        pem = self._upstream.events.certificate_pem
+        return Response(pem, media_type="application/x-pem-file")
 
 
 def _list_problems(invalid: ValidationError) -> list[str]:

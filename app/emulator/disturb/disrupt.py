@@ -3,8 +3,9 @@
 import asyncio
 import socket
 import struct
+from collections.abc import AsyncIterator
 
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from app.emulator.answers import error_body, make_request_id
@@ -14,6 +15,7 @@ TRANSPORT_EXTENSION = "emulator.transport"
 """The ASGI extension under which the server hands out the connection's transport."""
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+_CHUNK_BYTES = 256 * 1024
 _GARBAGE = (
     "<!DOCTYPE html><html><head><title>502 Bad Gateway</title></head>"
     "<body><center><h1>502 Bad Gateway</h1></center><hr></body></html>"
@@ -54,7 +56,7 @@ async def disrupt_after(rule: FaultRule | None, response: Response) -> Response:
     """What becomes of an answer when a rule strikes after the call had its effect."""
     if rule is None:
         return response
-    if rule.do in {"truncate", "corrupt"}:
+    if rule.do in {"truncate", "corrupt", "oversize"}:
         await asyncio.sleep(rule.seconds)
         return _damage(rule, response)
     if rule.when != "after":
@@ -71,6 +73,8 @@ async def _answer(rule: FaultRule) -> Response | None:
             return Dropped()
         case "html":
             return Response(_GARBAGE, media_type="text/html")
+        case "redirect":
+            return Response(status_code=302, headers={"location": rule.location or ""})
         case "status" | "arrearage" | "moderation" | "ip_suspicion":
             return _refuse(rule)
         case _:
@@ -98,10 +102,21 @@ def _damage(rule: FaultRule, response: Response) -> Response:
     if rule.do == "truncate":
         return CutShort(response.body, response.status_code, headers)
     whole = bytes(response.body)
+    if rule.do == "oversize":
+        return StreamingResponse(_swell(whole, rule.size_bytes), response.status_code, headers)
     middle = len(whole) // 2
     noise = bytes(byte ^ 0x5A for byte in whole[middle : middle + 4096])
     body = whole[:middle] + noise + whole[middle + len(noise) :]
     return Response(body, response.status_code, headers)
+
+
+async def _swell(whole: bytes, size_bytes: int) -> AsyncIterator[bytes]:
+    """A body followed by zeros up to a size that no header announces."""
+    yield whole[:size_bytes]
+    padding_bytes = size_bytes - len(whole)
+    while padding_bytes > 0:
+        yield bytes(min(padding_bytes, _CHUNK_BYTES))
+        padding_bytes -= _CHUNK_BYTES
 
 
 def _get_transport(scope: Scope) -> asyncio.Transport:

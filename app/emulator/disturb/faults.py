@@ -1,7 +1,7 @@
 """Trouble on demand: rules that say which calls and tasks go wrong, and how."""
 
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
@@ -13,7 +13,8 @@ from app.emulator.checks import Failure
 Place = Literal["create", "query", "list", "cancel", "upload", "form", "picture", "task"]
 Deed = Literal[
     "status", "html", "reset", "hang", "late", "arrearage",
-    "truncate", "corrupt",
+    "stale",
+    "truncate", "corrupt", "oversize", "redirect",
     "fail", "partial", "moderation", "ip_suspicion", "fetch_failure",
     "lost", "duplicate_url", "stuck",
 ]  # fmt: skip
@@ -26,11 +27,11 @@ _TASK_DEEDS = {
 DEEDS: dict[str, set[str]] = {
     "create": _CALL_DEEDS | {"late", "arrearage", "moderation", "ip_suspicion"},
     "query": _CALL_DEEDS,
-    "list": _CALL_DEEDS,
+    "list": _CALL_DEEDS | {"stale"},
     "cancel": _CALL_DEEDS,
     "upload": _CALL_DEEDS,
     "form": _CALL_DEEDS,
-    "picture": _CALL_DEEDS | {"truncate", "corrupt"},
+    "picture": _CALL_DEEDS | {"truncate", "corrupt", "oversize", "redirect"},
     "task": _TASK_DEEDS,
 }
 
@@ -112,9 +113,16 @@ class FaultRule(BaseModel):
     message: str | None = None
     retry_after_seconds: int | None = Field(None, ge=0)
     seconds: float = Field(0.0, ge=0)
-    """Real seconds of `hang`, `late`, `lost`, and of `truncate` and `corrupt` to begin."""
+    """Real seconds: how long `hang` holds on, how far behind a `stale` list is, and after which
+    `late` creates, `lost` forgets and a damaged picture begins."""
+    for_seconds: float | None = Field(None, gt=0)
+    """Real seconds until a `lost` task is known again; never when absent."""
     indexes: frozenset[int] = frozenset()
     """Pictures hit by `partial` and output `moderation`, from 0; `moderation`: all if empty."""
+    size_bytes: int = Field(128 * 1024 * 1024, ge=1, le=2**31)
+    """Of `oversize`: how much is sent where a picture is expected, if the client lets it."""
+    location: str | None = None
+    """Of `redirect`: the address that the client is sent to."""
 
     @model_validator(mode="after")
     def _deed_fits_place(self) -> Self:
@@ -123,6 +131,10 @@ class FaultRule(BaseModel):
             raise ValueError(f"do: on {self.on!r} it is one of {possible}; not {self.do!r}")
         if self.do == "partial" and not self.indexes:
             raise ValueError("indexes: name at least one picture, such as [1], for 'partial'")
+        if self.do == "redirect" and self.location is None:
+            raise ValueError("location: name the address that 'redirect' sends to")
+        if self.do == "stale" and not self.seconds:
+            raise ValueError("seconds: say how far behind, such as 5, a 'stale' list is")
         return self
 
     @property
@@ -201,32 +213,3 @@ class Faults:
             rule = armed.rule
             if rule.on == on and rule.match.accepts(target) and armed.fires(self._rng):
                 yield rule
-
-
-def find_early_failure(rules: Sequence[FaultRule], first_image: str) -> Failure | None:
-    """What ends a task as soon as its order is looked at."""
-    for rule in rules:
-        if rule.do == "ip_suspicion" or (rule.do == "moderation" and rule.stage == "input"):
-            return rule.failure
-        if rule.do == "fetch_failure":
-            default = f"Failed to download {first_image}"
-            return Failure(rule.failure.code, rule.message or default)
-    return None
-
-
-def decide_outcomes(rules: Sequence[FaultRule], n: int) -> tuple[Failure | None, ...]:
-    """Per picture why it failed, or None."""
-    outcomes: list[Failure | None] = [None] * n
-    for rule in rules:
-        for index in _list_hits(rule, n):
-            outcomes[index] = rule.failure
-    return tuple(outcomes)
-
-
-def _list_hits(rule: FaultRule, n: int) -> list[int]:
-    if rule.do == "fail":
-        return list(range(n))
-    is_output_moderation = rule.do == "moderation" and rule.stage == "output"
-    if rule.do != "partial" and not is_output_moderation:
-        return []
-    return [index for index in range(n) if index in rule.indexes or not rule.indexes]

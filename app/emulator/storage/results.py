@@ -5,14 +5,14 @@ import hashlib
 import math
 import secrets
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from datetime import datetime, timedelta
 from urllib.parse import urlencode
 
 from app.dashscope.payloads import UPSTREAM_ZONE
 from app.emulator.options import EmulatorOptions
-from app.emulator.pictures.draw import Stroke, draw_picture
+from app.emulator.pictures.draw import Sketch, Stroke, draw_picture
 from app.emulator.storage.signing import SIGNATURE_MISMATCH, StorageRefused, sign
 from app.emulator.tasks import Task, TaskBoard
 from app.kit.clock import Clock
@@ -23,15 +23,25 @@ _UUID_LENGTH = 36
 
 
 class ResultStore:
-    """Draws pictures when they are fetched, and signs and checks the links to them."""
+    """Draws pictures when they are fetched, and signs and checks the links to them.
+
+    `on_drawn` is told of every picture drawn, its index and its SHA-256 in hex.
+    """
 
     def __init__(
-        self, options: EmulatorOptions, clock: Clock, board: TaskBoard, executor: Executor
+        self,
+        options: EmulatorOptions,
+        clock: Clock,
+        board: TaskBoard,
+        executor: Executor,
+        *,
+        on_drawn: Callable[[Task, int, str], None],
     ) -> None:
         self._options = options
         self._clock = clock
         self._board = board
         self._executor = executor
+        self._on_drawn = on_drawn
         self._secret = secrets.token_bytes(32)
         self._drawn: OrderedDict[str, bytes] = OrderedDict()
 
@@ -55,17 +65,22 @@ class ResultStore:
         return await self._draw(task, index, path)
 
     async def _draw(self, task: Task, index: int, path: str) -> bytes:
-        png = self._drawn.get(path)
-        if png is None:
-            assert task.sketch is not None
-            order = task.order
-            seed = task.seed + index
-            stroke = Stroke(order.prompt, seed, index, order.watermark, self._options.font)
-            loop = asyncio.get_running_loop()
-            png = await loop.run_in_executor(self._executor, draw_picture, task.sketch, stroke)
-            self._drawn[path] = png
-            if len(self._drawn) > _CACHED_PICTURES:
-                self._drawn.popitem(last=False)
+        known = self._drawn.get(path)
+        if known is not None:
+            return known
+        assert task.sketch is not None
+        order = task.order
+        stroke = Stroke(
+            order.prompt, task.seed + index, index, order.watermark, self._options.font
+        )
+        loop = asyncio.get_running_loop()
+        png, digest = await loop.run_in_executor(
+            self._executor, _draw_and_digest, task.sketch, stroke
+        )
+        self._on_drawn(task, index, digest)
+        self._drawn[path] = png
+        if len(self._drawn) > _CACHED_PICTURES:
+            self._drawn.popitem(last=False)
         return png
 
     def _make_url(self, task: Task, index: int, root: str) -> str:
@@ -95,6 +110,11 @@ class ResultStore:
 
     def _sign(self, path: str, expires: str) -> str:
         return sign(self._secret, f"GET\n\n\n{expires}\n{path}")
+
+
+def _draw_and_digest(sketch: Sketch, stroke: Stroke) -> tuple[bytes, str]:
+    png = draw_picture(sketch, stroke)
+    return png, hashlib.sha256(png).hexdigest()
 
 
 def _make_path(task: Task, index: int) -> str:

@@ -1,7 +1,7 @@
 """The conductor: while this process leads, every account's lanes and tasks are looked after."""
 
 import asyncio
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,11 +13,15 @@ import structlog
 
 from app.accounts.directory import UpstreamAccount, load_accounts
 from app.dashscope.client import DashScope, UpstreamHttp
-from app.jobs.engine.dispatch import PREPARE_SECONDS, LaneDesk, work_lane
-from app.jobs.engine.follow import AccountDesk, follow_running, resolve_doubts
+from app.jobs.core.state import Rules
+from app.jobs.engine.dispatch import LaneDesk, work_lane
+from app.jobs.engine.follow import AccountDesk, Patience, follow_account
+from app.jobs.engine.judge import Judge
+from app.jobs.engine.reconcile import resolve_doubts
+from app.jobs.engine.strays import find_late_tasks, settle_orphans
 from app.jobs.engine.submit import ReadInput
 from app.jobs.engine.watch import AccountView
-from app.jobs.events import QUEUE_CHANGED
+from app.jobs.events import QUEUE_CHANGED, TASK_HINTED
 from app.kit.clock import Clock
 from app.kit.crypto import Vault
 from app.kit.loop import run_loop, wait_for_any
@@ -30,6 +34,8 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 CONDUCTOR_LOCK = 0x6461_7368_0002
 REFRESH_SECONDS = 1.0
 DOUBT_SECONDS = 1.0
+LONGEST_STRAY_SECONDS = 30.0
+UNKNOWN_SECONDS = 120.0
 PACE_MARGIN = 0.95
 """Share of the upstream's query limits that is used."""
 
@@ -38,9 +44,21 @@ PACE_MARGIN = 0.95
 class Timings:
     """The engine's times; seconds throughout."""
 
+    prepare_seconds: float
     submit_timeout_seconds: float
     settle_seconds: float
     watch_interval_seconds: float
+    review_seconds: float
+    lost_seconds: float
+
+    def to_rules(self) -> Rules:
+        whole = self.prepare_seconds + self.submit_timeout_seconds + self.settle_seconds
+        return Rules(
+            settle=timedelta(seconds=whole),
+            review_after=timedelta(seconds=max(self.review_seconds, whole)),
+            lost_after=timedelta(seconds=self.lost_seconds),
+            unknown_patience=timedelta(seconds=min(UNKNOWN_SECONDS, self.lost_seconds / 2)),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,39 +141,60 @@ class Section:
             return
         rate = account.query_rate * PACE_MARGIN
         desk = AccountDesk(
-            pool=orchestra.pool,
+            judge=Judge(orchestra.pool, timings.to_rules()),
             account_id=account.id,
             view=AccountView(clients[0], Pace(rate), Pace(rate)),
             clock=orchestra.clock,
-            settle=timedelta(
-                seconds=PREPARE_SECONDS + timings.submit_timeout_seconds + timings.settle_seconds
-            ),
         )
-        yield run_loop(
-            partial(follow_running, desk, orchestra.models),
-            name=f"follow {account.name}",
-            stop=self.stop,
-            idle_seconds=timings.watch_interval_seconds,
-        )
-        yield run_loop(
-            partial(resolve_doubts, desk, orchestra.models),
-            name=f"doubts {account.name}",
-            stop=self.stop,
-            idle_seconds=DOUBT_SECONDS,
-        )
+        yield self._follow_loop(orchestra, desk)
+        yield self._round_loop("doubts", resolve_doubts, desk, orchestra, DOUBT_SECONDS)
+        stray_seconds = min(LONGEST_STRAY_SECONDS, timings.settle_seconds / 2 + DOUBT_SECONDS)
+        yield self._round_loop("orphans", settle_orphans, desk, orchestra, stray_seconds)
+        yield self._round_loop("late", find_late_tasks, desk, orchestra, stray_seconds)
         if account.state == "active":
             for lane, upstream in zip(account.lanes, clients, strict=True):
                 yield self._lane_loop(
                     orchestra,
                     LaneDesk(
-                        pool=orchestra.pool,
+                        judge=desk.judge,
                         account=account,
                         lane=lane,
                         upstream=upstream,
                         read_input=orchestra.read_input,
+                        prepare_seconds=timings.prepare_seconds,
                         submit_timeout_seconds=timings.submit_timeout_seconds,
                     ),
                 )
+
+    async def _follow_loop(self, orchestra: Orchestra, desk: AccountDesk) -> None:
+        with orchestra.listener.subscribed(TASK_HINTED, str(desk.account_id)) as hint:
+            await run_loop(
+                partial(
+                    follow_account,
+                    desk,
+                    orchestra.models,
+                    Patience(orchestra.timings.watch_interval_seconds, self.stop, hint),
+                ),
+                name=f"follow {self.account.name}",
+                stop=self.stop,
+            )
+
+    async def _round_loop(
+        self,
+        name: str,
+        look: Callable[[AccountDesk, str], Awaitable[bool]],
+        desk: AccountDesk,
+        orchestra: Orchestra,
+        seconds: float,
+    ) -> None:
+        async def look_at_all() -> bool:
+            for model in orchestra.models:
+                await look(desk, model)
+            return False
+
+        await run_loop(
+            look_at_all, name=f"{name} {self.account.name}", stop=self.stop, idle_seconds=seconds
+        )
 
     async def _lane_loop(self, orchestra: Orchestra, desk: LaneDesk) -> None:
         with orchestra.listener.subscribed(QUEUE_CHANGED) as nudge:

@@ -1,5 +1,9 @@
-"""One account's tasks followed to their end: running ones watched, doubtful ones looked up."""
+"""One account's running tasks followed to their end: a list for all, a query for what ended.
 
+What is held of the running tasks is one page of their ids: it does not grow with them.
+"""
+
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -7,209 +11,204 @@ from uuid import UUID
 
 import structlog
 
+from app.accounts.paces import learn_key_id, to_run_times
 from app.dashscope.client import UpstreamTrouble
-from app.dashscope.payloads import ListedTask, TaskStatus
-from app.jobs.engine.decide import after_disowning, after_list, after_query, answers_another
-from app.jobs.engine.dispatch import record_surely
-from app.jobs.engine.watch import (
-    AccountView,
-    RunningTask,
-    find_answer,
-    find_finished,
-    list_tasks,
-)
-from app.jobs.lifecycle import Decision, Disown, Fence
+from app.dashscope.payloads import ListedTask
+from app.jobs.core.state import Answered, Spotted
+from app.jobs.core.watch_pace import next_look_seconds
+from app.jobs.engine.judge import Judge
+from app.jobs.engine.watch import WINDOW_SKEW, AccountView, cancel_task, find_answer, list_tasks
+from app.jobs.lifecycle import CancelTask
 from app.kit.clock import Clock
-from app.kit.postgres.database import Pool
+from app.kit.faultpoints import faultpoint
+from app.kit.loop import wait_for_any
+from app.kit.postgres.database import Pool, Record
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
-DOUBT_SKEW = timedelta(seconds=60)
-"""How far the upstream's clock may differ from ours."""
+PAGE = 1_000
+UNLISTED_PATIENCE = timedelta(seconds=15)
+"""A task that the list has not shown for that long since its submit is asked for by itself."""
+UNLISTED_PAUSE_SECONDS = 5.0
+"""And again after that long."""
+UNLISTED_BATCH = 50
+LONGEST_PAUSES = 5.0
+"""How many times the usual pause the list is left alone while no task is likely to end."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AccountDesk:
     """What following an account's tasks needs."""
 
-    pool: Pool
+    judge: Judge
     account_id: UUID
     view: AccountView
     clock: Clock
-    settle: timedelta
-    """How long after an intent its task may still appear."""
+    has_unnamed_keys: bool = True
+    """Whether the upstream's name of some API key of the account is still to be learned."""
+    page_ends: dict[str, tuple[datetime, str]] = field(default_factory=dict)
+    """The last task of the last look, when a model's running tasks are more than a page."""
 
-
-async def follow_running(desk: AccountDesk, models: Sequence[str]) -> bool:
-    """Look once at the account's running tasks and record those that ended."""
-    for model in models:
-        tasks = await _load_running(desk, model)
-        if not tasks:
-            continue
-        for task, answer in await find_finished(desk.view, model, tasks, now=desk.clock()):
-            decision = after_query(
-                answer,
-                asked_prompt=task.prompt,
-                asked_n=task.n,
-                adopted=task.adopted,
-                unknown_for=task.unknown_for,
-            )
-            if isinstance(decision, Disown):
-                decision = await _look_again(desk, model, task, decision)
-            if decision is not None:
-                await record_surely(desk.pool, task.fence, decision)
-    return False
-
-
-async def resolve_doubts(desk: AccountDesk, models: Sequence[str]) -> bool:
-    """Look in the upstream's list for creates whose outcome was lost, and record what it says."""
-    for model in models:
-        for row in await desk.pool.fetch(_LOAD_DOUBTS, desk.account_id, model):
-            doubt = _Doubtful(
-                fence=Fence(row["job_id"], row["attempt"]),
-                model=model,
-                prompt=row["prompt"],
-                n=row["n"],
-                intended_at=row["intended_at"],
-                age=row["age"],
-            )
-            decision = await _judge(desk, doubt)
-            if decision is not None:
-                await record_surely(desk.pool, doubt.fence, decision)
-    return False
+    @property
+    def pool(self) -> Pool:
+        return self.judge.pool
 
 
 @dataclass(frozen=True, slots=True)
-class _Doubtful:
-    """A create that may have made a task."""
+class Patience:
+    """How long the follow loop waits between two looks, and what cuts the wait short."""
 
-    fence: Fence
-    model: str
-    prompt: str = field(repr=False)
-    n: int
-    intended_at: datetime
-    age: timedelta
+    base_seconds: float
+    stop: asyncio.Event
+    hint: asyncio.Event
 
 
-async def _look_again(
-    desk: AccountDesk, model: str, task: RunningTask, disowned: Disown
-) -> Decision | None:
-    doubt = _Doubtful(
-        fence=task.fence,
-        model=model,
-        prompt=task.prompt,
-        n=task.n,
-        intended_at=task.submitted_at,
-        age=task.age,
+async def follow_account(desk: AccountDesk, models: Sequence[str], patience: Patience) -> bool:
+    """Look at all of the account's running tasks, then wait until the next look is worth it."""
+    patience.hint.clear()
+    pauses = [patience.base_seconds * LONGEST_PAUSES]
+    for model in models:
+        submitted = await follow_running(desk, model)
+        pauses.append(await _find_pause(desk, model, submitted, patience.base_seconds))
+    await wait_for_any(patience.stop, patience.hint, seconds=min(pauses))
+    return True
+
+
+async def follow_running(desk: AccountDesk, model: str) -> list[datetime]:
+    """Look once at the account's running tasks and record those that ended.
+
+    Returns when each of those that go on was submitted, a page of them at most.
+    """
+    running = await _load_page(desk, model)
+    if not running:
+        return []
+    listed = await _list(desk, model, running)
+    if desk.has_unnamed_keys and listed:
+        await _learn_key_names(desk, listed)
+    final = [task_id for task_id, item in listed.items() if item.status.is_final]
+    suspects = await desk.pool.fetch(
+        _LOAD_SUSPECTS,
+        desk.account_id,
+        model,
+        final,
+        list(listed),
+        [task_id for row in running if (task_id := row["upstream_task_id"]) not in listed],
+        UNLISTED_PATIENCE,
+        UNLISTED_PAUSE_SECONDS,
+        UNLISTED_BATCH,
     )
-    return after_disowning(disowned, await _judge(desk, doubt))
+    await asyncio.gather(*(_look_at(desk, row, listed) for row in suspects))
+    ended = set(final)
+    return [row["submitted_at"] for row in running if row["upstream_task_id"] not in ended]
 
 
-async def _judge(desk: AccountDesk, doubt: _Doubtful) -> Decision | None:
-    """What the upstream's list says of a create; None when it does not say yet."""
+async def _find_pause(
+    desk: AccountDesk, model: str, submitted: Sequence[datetime], base_seconds: float
+) -> float:
+    """How long the next look can wait; with nothing to look at, no longer than usual."""
+    row = await desk.pool.fetchrow(_LOAD_RUN_TIMES, desk.account_id, model) if submitted else None
+    if row is None:
+        return base_seconds
     now = desk.clock()
-    since = doubt.intended_at - DOUBT_SKEW
+    return next_look_seconds(
+        [(now - moment).total_seconds() for moment in submitted],
+        to_run_times(row),
+        base_seconds=base_seconds,
+        longest_seconds=base_seconds * LONGEST_PAUSES,
+    )
+
+
+async def _learn_key_names(desk: AccountDesk, listed: dict[str, ListedTask]) -> None:
+    """A task that a key's own create was answered with shows the upstream's name of the key."""
+    rows = await desk.pool.fetch(_LOAD_UNNAMED_KEYS, desk.account_id, list(listed))
+    desk.has_unnamed_keys = bool(rows)
+    for row in rows:
+        item = listed.get(row["upstream_task_id"])
+        if item is not None and item.api_key_id is not None:
+            await learn_key_id(desk.pool, row["lane_id"], item.api_key_id)
+
+
+async def _load_page(desk: AccountDesk, model: str) -> list[Record]:
+    end = desk.page_ends.pop(model, None)
+    rows = await desk.pool.fetch(_LOAD_PAGE, desk.account_id, model, *(end or (None, "")), PAGE)
+    if len(rows) == PAGE:
+        desk.page_ends[model] = (rows[-1]["submitted_at"], rows[-1]["upstream_task_id"])
+    elif end is not None and not rows:
+        return await _load_page(desk, model)
+    return rows
+
+
+async def _list(desk: AccountDesk, model: str, running: Sequence[Record]) -> dict[str, ListedTask]:
+    """What the list shows of them; nothing when it cannot be had: they are then asked for."""
+    wanted = {row["upstream_task_id"] for row in running}
+    since = running[0]["submitted_at"] - WINDOW_SKEW
     try:
-        listed = await list_tasks(desk.view, doubt.model, since=since, now=now)
+        items = await list_tasks(desk.view, model, since=since, now=desk.clock(), wanted=wanted)
     except UpstreamTrouble as error:
         log.warning("account.list_failed", account_id=str(desk.account_id), reason=str(error))
-        return None
-    until = doubt.intended_at + desk.settle + DOUBT_SKEW
-    window = [task for task in listed if since <= task.gmt_create <= until]
-    unattached, is_contested = await _look_for_owners(desk, doubt, window)
-    unattached = await _leave_out_others(desk, doubt, unattached)
-    return after_list(unattached, is_contested=is_contested, age=doubt.age, settle=desk.settle)
+        return {}
+    return {item.task_id: item for item in items if item.task_id in wanted}
 
 
-async def _look_for_owners(
-    desk: AccountDesk, doubt: _Doubtful, tasks: Sequence[ListedTask]
-) -> tuple[list[ListedTask], bool]:
-    """The tasks that are nobody's yet, and whether another open create may be theirs."""
-    row = await desk.pool.fetchrow(
-        _LOOK_FOR_OWNERS,
-        [task.task_id for task in tasks],
-        desk.account_id,
-        doubt.model,
-        doubt.fence.job_id,
-    )
-    assert row is not None
-    unattached = [task for task in tasks if task.task_id not in row["attached"]]
-    rival: datetime | None = row["first_rival_at"]
-    is_contested = rival is not None and any(
-        rival - DOUBT_SKEW <= task.gmt_create for task in unattached
-    )
-    return unattached, is_contested
+async def _look_at(desk: AccountDesk, row: Record, listed: dict[str, ListedTask]) -> None:
+    """Ask for one task, unless the list already says that it goes on."""
+    task_id, attempt = row["upstream_task_id"], row["attempt"]
+    item = listed.get(task_id)
+    if item is not None and not item.status.is_final:
+        actions = await desk.judge.hear_surely(row["job_id"], Spotted(attempt, item.status))
+        for action in actions:
+            if isinstance(action, CancelTask):
+                await cancel_task(desk.view, action.task_id)
+        return
+    answer = await find_answer(desk.view, task_id)
+    if answer is None:
+        return
+    faultpoint("task.answered")
+    news = Answered(attempt, answer, is_listed=item is not None)
+    await desk.judge.hear_surely(row["job_id"], news)
+    faultpoint("task.recorded")
 
 
-async def _leave_out_others(
-    desk: AccountDesk, doubt: _Doubtful, tasks: Sequence[ListedTask]
-) -> list[ListedTask]:
-    """The tasks without those that ended in nothing, or with the pictures of another request.
-
-    A task without pictures is not billed: if it was this create's, sending it again is free.
-    """
-    left = []
-    for task in tasks:
-        if task.status in (TaskStatus.FAILED, TaskStatus.CANCELED):
-            continue
-        answer = await find_answer(desk.view, task.task_id) if task.status.is_final else None
-        is_anothers = answer is not None and answers_another(
-            answer, asked_prompt=doubt.prompt, asked_n=doubt.n
-        )
-        if not is_anothers:
-            left.append(task)
-    return left
-
-
-async def _load_running(desk: AccountDesk, model: str) -> list[RunningTask]:
-    rows = await desk.pool.fetch(_LOAD_RUNNING, desk.account_id, model)
-    return [
-        RunningTask(
-            fence=Fence(row["job_id"], row["attempt"]),
-            task_id=row["upstream_task_id"],
-            submitted_at=row["submitted_at"],
-            prompt=row["prompt"],
-            n=row["n"],
-            adopted=row["adopted"],
-            unknown_for=row["unknown_for"],
-            age=row["age"],
-        )
-        for row in rows
-    ]
-
-
-_LOAD_RUNNING = """
-select runs.job_id, runs.attempt, runs.upstream_task_id, runs.submitted_at, jobs.prompt,
-    jobs.n, attempts.outcome = 'adopted' as adopted,
-    case when runs.attention_code = 'task_unknown' then now() - runs.attention_since end
-        as unknown_for, now() - runs.submitted_at as age
-from job_runs as runs
-join jobs on jobs.id = runs.job_id
-join attempts on attempts.job_id = runs.job_id and attempts.number = runs.attempt
-where runs.account_id = $1 and runs.model = $2 and runs.status = 'running'
-order by runs.submitted_at
+_LOAD_RUN_TIMES = """
+select service_count, service_log_mean, service_log_variance from account_paces
+where account_id = $1 and model = $2
 """
 
-_LOAD_DOUBTS = """
-select runs.job_id, runs.attempt, jobs.prompt, jobs.n, attempts.intended_at,
-    now() - attempts.intended_at as age
-from job_runs as runs
-join jobs on jobs.id = runs.job_id
-join attempts on attempts.job_id = runs.job_id and attempts.number = runs.attempt
-where runs.account_id = $1 and runs.model = $2 and runs.status = 'submitting'
-    and (runs.lease_expires_at is null or runs.lease_expires_at < now())
-order by attempts.intended_at
+_LOAD_UNNAMED_KEYS = """
+select distinct on (lanes.id) lanes.id as lane_id, attempts.upstream_task_id
+from lanes left join attempts on attempts.lane_id = lanes.id
+    and attempts.upstream_task_id = any($2) and attempts.outcome = 'accepted'
+where lanes.account_id = $1 and lanes.removed_at is null and lanes.upstream_key_id is null
+order by lanes.id, attempts.upstream_task_id
 """
 
-_LOOK_FOR_OWNERS = """
-select
-    array(select upstream_task_id from attempts where upstream_task_id = any($1)) as attached,
-    (
-        select min(attempts.intended_at) from job_runs as runs
-        join attempts on attempts.job_id = runs.job_id and attempts.number = runs.attempt
-        join accounts on accounts.id = runs.account_id
-        where runs.model = $3 and runs.status = 'submitting'
-            and accounts.base_url = (select base_url from accounts where id = $2)
-            and runs.job_id <> $4
-    ) as first_rival_at
+_LOAD_PAGE = """
+select upstream_task_id, submitted_at from job_runs
+where account_id = $1 and model = $2 and status = 'running'
+    and ($3::timestamptz is null or (submitted_at, upstream_task_id) > ($3, $4))
+order by submitted_at, upstream_task_id limit $5
+"""
+
+_LOAD_SUSPECTS = """
+with unlisted as (
+    update job_runs set due_at = now() + make_interval(secs => $7)
+    where job_id in (
+        select job_id from job_runs
+        where account_id = $1 and model = $2 and status = 'running'
+            and upstream_task_id = any($5) and due_at <= now()
+            and submitted_at < now() - $6::interval
+        order by submitted_at limit $8
+        for update skip locked
+    )
+    returning job_id, attempt, upstream_task_id, submitted_at
+)
+select job_id, attempt, upstream_task_id, submitted_at from unlisted
+union all
+select job_id, attempt, upstream_task_id, submitted_at from job_runs
+where account_id = $1 and model = $2 and status = 'running' and upstream_task_id = any($4)
+    and (
+        upstream_task_id = any($3) or cancel_requested_at is not null
+        or attention_code is not null
+    )
+order by submitted_at
 """

@@ -8,8 +8,9 @@ from typing import Any
 
 from app.dashscope.client import CreateOutcome, DashScope, UpstreamTrouble
 from app.dashscope.payloads import DATA_URI_BYTES_LIMIT
-from app.jobs.engine.decide import Unprepared
+from app.jobs.core.state import Unprepared
 from app.jobs.lifecycle import Fence
+from app.kit.faultpoints import faultpoint
 from app.media.data_uri import to_data_uri
 from app.media.store import PictureMissing, StoreUnavailable
 
@@ -57,6 +58,7 @@ async def submit(
         input_fields["negative_prompt"] = submission.negative_prompt
     if asyncio.get_running_loop().time() > send_before:
         return Unprepared("the claim was too old to send")
+    faultpoint("create.before_post")
     return await upstream.create_task(
         submission.model,
         input_fields=input_fields,

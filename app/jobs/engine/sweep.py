@@ -1,37 +1,39 @@
 """The chores that time brings: queued jobs expire, old keys and files go, months are opened."""
 
-import structlog
-
-from app.jobs.lifecycle import Fence, JobStatus
+from app.jobs.core.state import Ticked
+from app.jobs.engine.judge import Judge
 from app.jobs.moves import StaleRun
-from app.jobs.record import end
-from app.kit.postgres.database import Pool, transaction
+from app.jobs.queue.clocks import mend_queues
+from app.kit.postgres.database import Pool
 from app.media.files import delete_expired_files
 from app.media.store import PictureStore
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
-
 BATCH = 200
 MONTHS_AHEAD = 3
-EXPIRED_ERROR = ("expired", "the job was not started before its time was over")
+ACCOUNT_STORY_DAYS = 90
 
 
-async def expire_queued(pool: Pool) -> bool:
+async def expire_queued(judge: Judge) -> bool:
     """End queued jobs whose time is over; says whether there may be more."""
-    rows = await pool.fetch(
-        "select job_id, attempt from job_runs where status = 'queued' and expires_at <= now()"
-        " limit $1",
-        BATCH,
-    )
-    for row in rows:
+    job_ids = [
+        row["job_id"]
+        for row in await judge.pool.fetch(
+            "select job_id from job_runs where status = 'queued' and expires_at <= now() limit $1",
+            BATCH,
+        )
+    ]
+    for job_id in job_ids:
         try:
-            async with transaction(pool) as connection:
-                fence = Fence(row["job_id"], row["attempt"])
-                await end(connection, fence, JobStatus.EXPIRED, error=EXPIRED_ERROR)
+            await judge.hear(job_id, Ticked())
         except StaleRun:
             continue
-        log.info("job.expired", job_id=str(row["job_id"]))
-    return len(rows) == BATCH
+    return len(job_ids) == BATCH
+
+
+async def mend(pool: Pool) -> bool:
+    """Set right what races have left wrong in the marks of the fair queue."""
+    await mend_queues(pool)
+    return False
 
 
 async def tidy(pool: Pool, store: PictureStore) -> bool:
@@ -43,6 +45,10 @@ async def tidy(pool: Pool, store: PictureStore) -> bool:
         )) returning 1
         """,
         BATCH,
+    )
+    await pool.execute(
+        "delete from account_events where at < now() - make_interval(days => $1)",
+        ACCOUNT_STORY_DAYS,
     )
     files = await delete_expired_files(pool, store, limit=BATCH)
     await store.sweep_leftovers()

@@ -36,6 +36,7 @@ CONNECTION_TROUBLE = (
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.QueryCanceledError,
+    asyncpg.DeadlockDetectedError,
     # How asyncpg stumbles over a connection that was ended while it lay idle.
     asyncpg.InternalClientError,
 )

@@ -2,8 +2,9 @@
 
 import asyncio
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
+from app.kit.faultpoints import faultpoint
 from app.media.fetch import (
     DownloadFailed,
     Downloads,
@@ -15,8 +16,11 @@ from app.media.fetch import (
 from app.media.inspect import CorruptImage, ImageFacts, UnreadableImage, verify_picture
 from app.media.store import PictureStore, StoreUnavailable, content_key
 
-HOPE = timedelta(hours=1)
-"""How long a picture is still asked for after its time, unless the upstream says it is gone."""
+STORE_TROUBLE = "store_unavailable"
+NOT_FETCHED = "picture_not_fetched"
+NOT_WHOLE = "picture_not_whole"
+PICTURE_TROUBLES = (NOT_FETCHED, NOT_WHOLE)
+"""Codes of trouble that is one picture's, not everybody's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,12 @@ class WaitingPicture:
     index: int
     url: str
     expires_at: datetime
+    twins: tuple[int, ...] = ()
+    """Other places of the same result with the same URL."""
+
+    @property
+    def places(self) -> tuple[int, ...]:
+        return (self.index, *self.twins)
 
     def __repr__(self) -> str:
         return f"WaitingPicture(index={self.index}, expires_at={self.expires_at})"
@@ -42,7 +52,7 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """The upstream has the picture no longer, and its time is over."""
+    """The upstream has said that it has the picture no longer, after its time."""
 
     index: int
     reason: str
@@ -50,7 +60,7 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class NotYet:
-    """The picture could not be kept this time; it is tried again while the upstream has it."""
+    """The picture could not be kept this time; it is tried again, also after its time."""
 
     index: int
     code: str
@@ -69,25 +79,31 @@ class Shelf:
 async def collect_picture(
     shelf: Shelf, picture: WaitingPicture, *, now: datetime
 ) -> Kept | Lost | NotYet:
-    """Keep a picture. Its key is the hash of its content, so doing it twice does no harm."""
+    """Keep a picture. Its key is the hash of its content, so doing it twice does no harm.
+
+    Nothing but the upstream's own word that it is gone, after its time, makes it lost.
+    """
     try:
         return await _collect(shelf, picture)
     except StoreUnavailable as error:
-        return NotYet(picture.index, "store_unavailable", str(error))
+        code, reason = STORE_TROUBLE, str(error)
     except PictureGone as error:
-        code, reason, hope = "picture_not_fetched", str(error), timedelta(0)
+        if now >= picture.expires_at:
+            return Lost(picture.index, str(error))
+        code, reason = NOT_FETCHED, str(error)
     except (DownloadFailed, HostNotAllowed) as error:
-        code, reason, hope = "picture_not_fetched", str(error), HOPE
+        code, reason = NOT_FETCHED, str(error)
     except (CorruptImage, UnreadableImage) as error:
-        code, reason, hope = "picture_not_whole", str(error), HOPE
-    if now >= picture.expires_at + hope:
-        return Lost(picture.index, reason)
+        code, reason = NOT_WHOLE, str(error)
     return NotYet(picture.index, code, reason)
 
 
 async def _collect(shelf: Shelf, picture: WaitingPicture) -> Kept:
+    faultpoint("keep.before_download")
     download = await download_picture(picture.url, client=shelf.downloads, allowed=shelf.hosts)
     facts = await asyncio.to_thread(verify_picture, download.content, download.announced_bytes)
     store_key = content_key("pictures", facts.sha256)
+    faultpoint("keep.before_put")
     await shelf.store.put(store_key, download.content)
+    faultpoint("keep.after_put")
     return Kept(picture.index, store_key, facts)

@@ -1,0 +1,1 @@
+"""What measuring stands on: a database, processes, an upstream, work to do."""

@@ -1,0 +1,232 @@
+"""The checker: the upstream's ledger against our books and what clients heard (pure)."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from itertools import pairwise
+
+from app.bench.storm.ledgers import BookedAttempt, BookedJob, Books, Hearsay, UpstreamTask
+
+FINAL_EVENTS = frozenset({"job.succeeded", "job.failed", "job.canceled", "job.expired"})
+STATUS_EVENTS = FINAL_EVENTS | {
+    "job.submitting", "job.running", "job.requeued", "job.disowned", "job.finalizing",
+}  # fmt: skip
+SENT_OUTCOMES = frozenset({"accepted", "refused"})
+
+
+class Kind(StrEnum):
+    """What can be wrong after a storm."""
+
+    NOT_ACCEPTED = "not accepted"
+    DUPLICATE = "duplicate"
+    LOST = "lost"
+    WRONG_PICTURE = "wrong picture"
+    LEDGER = "ledger"
+    CROWDED = "crowded"
+    MOVED_BACK = "moved back"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong, and with what."""
+
+    kind: Kind
+    subject: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the checker says; `duplicate_count` includes those that are booked as waste."""
+
+    duplicate_count: int
+    findings: tuple[Finding, ...]
+    booked: tuple[Finding, ...] = ()
+    """Duplicates that our books know of: paid for nothing, though not lost sight of."""
+
+    def count(self, kind: Kind) -> int:
+        return sum(finding.kind is kind for finding in self.findings)
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The two ledgers side by side, with the ways from one to the other."""
+
+    tasks: Mapping[str, UpstreamTask]
+    books: Books
+    heard: Hearsay
+    in_flight_limits: Mapping[str, int]
+    """Per upstream account how many tasks of jobs may be unfinished at once."""
+
+    def surplus(self) -> tuple[UpstreamTask, ...]:
+        """Billed tasks that no job has handed on."""
+        delivering = {job.delivering_task_id for job in self.books.jobs}
+        return tuple(
+            task
+            for task in self.tasks.values()
+            if task.image_count and task.task_id not in delivering
+        )
+
+
+def check(evidence: Evidence) -> Verdict:
+    """Everything that is wrong; nothing, after a storm that was ridden out."""
+    findings = (
+        *_check_acceptance(evidence),
+        *_check_surplus(evidence),
+        *_check_losses(evidence),
+        *_check_pictures(evidence),
+        *_check_money(evidence),
+        *_check_crowding(evidence),
+        *_check_order(evidence),
+    )
+    return Verdict(len(evidence.surplus()), findings, tuple(_list_booked(evidence)))
+
+
+def _check_acceptance(evidence: Evidence) -> Iterator[Finding]:
+    """I1: every id that was given out exists, and an order that was sent twice is one job."""
+    known = {job.job_id for job in evidence.books.jobs}
+    for order, job_ids in evidence.heard.answers.items():
+        for job_id in set(job_ids) - known:
+            yield Finding(Kind.NOT_ACCEPTED, job_id, f"order {order} got this id: no such job")
+        if len(set(job_ids)) > 1:
+            yield Finding(Kind.NOT_ACCEPTED, f"order {order}", f"became {len(set(job_ids))} jobs")
+    for order in evidence.heard.unheard:
+        yield Finding(Kind.NOT_ACCEPTED, f"order {order}", "was never accepted, in calm neither")
+
+
+def _check_surplus(evidence: Evidence) -> Iterator[Finding]:
+    """I3: what was billed beyond one task a job is booked as waste."""
+    owners = {task_id: job for job in evidence.books.jobs for task_id in job.task_ids}
+    for task in evidence.surplus():
+        if task.task_id in evidence.books.wasted_task_ids:
+            continue
+        owner = owners.get(task.task_id)
+        if owner is None or owner.status == "succeeded":
+            detail = f"billed {task.image_count} images for {task.prompt!r}, in no job's name"
+            yield Finding(Kind.DUPLICATE, task.task_id, detail)
+        elif owner.status is not None:
+            detail = f"{owner.status}, and its task {task.task_id} has made pictures"
+            yield Finding(Kind.LOST, owner.job_id, detail)
+
+
+def _list_booked(evidence: Evidence) -> Iterator[Finding]:
+    for task in evidence.surplus():
+        if task.task_id in evidence.books.wasted_task_ids:
+            detail = f"billed {task.image_count} images for {task.prompt!r}, booked as waste"
+            yield Finding(Kind.DUPLICATE, task.task_id, detail)
+
+
+def _check_losses(evidence: Evidence) -> Iterator[Finding]:
+    """I6, I8: every job has ended, for a reason, and with all that was paid for."""
+    failed_prompts = {task.prompt for task in evidence.tasks.values() if task.status == "FAILED"}
+    for job in evidence.books.jobs:
+        match job.status:
+            case None:
+                yield Finding(Kind.LOST, job.job_id, f"has not ended: {_tell_last(job)}")
+            case "failed" if job.prompt not in failed_prompts:
+                yield Finding(Kind.LOST, job.job_id, "failed, and no task of its kind did")
+            case "canceled" if job.job_id not in evidence.heard.cancels:
+                yield Finding(Kind.LOST, job.job_id, "canceled, and nobody had asked for it")
+            case "expired":
+                yield Finding(Kind.LOST, job.job_id, "expired")
+        task = evidence.tasks.get(job.delivering_task_id or "")
+        if task is not None and task.image_count > job.image_count:
+            detail = f"{task.image_count} images were made, {job.image_count} kept"
+            yield Finding(Kind.LOST, job.job_id, detail)
+
+
+def _check_pictures(evidence: Evidence) -> Iterator[Finding]:
+    """I4: a task belongs to one job, asked for the same, and its bytes are what was handed out."""
+    owners = Counter(task_id for job in evidence.books.jobs for task_id in job.task_ids)
+    for job in evidence.books.jobs:
+        if job.status != "succeeded":
+            continue
+        task = evidence.tasks.get(job.delivering_task_id or "")
+        if task is None:
+            yield Finding(Kind.WRONG_PICTURE, job.job_id, "delivered, and of no task of the bill")
+            continue
+        if owners[task.task_id] > 1:
+            detail = f"shares task {task.task_id} with another job"
+            yield Finding(Kind.WRONG_PICTURE, job.job_id, detail)
+        if (task.prompt, task.n) != (job.prompt, job.n):
+            detail = f"was given task {task.task_id} of {task.prompt!r}, n={task.n}"
+            yield Finding(Kind.WRONG_PICTURE, job.job_id, detail)
+        shown = evidence.heard.picture_sha256.get(job.job_id, ())
+        if len(shown) != job.image_count:
+            detail = f"{job.image_count} pictures are kept, {len(shown)} were handed out"
+            yield Finding(Kind.LOST, job.job_id, detail)
+        if not set(shown) <= task.picture_sha256:
+            detail = f"bytes that task {task.task_id} has not made"
+            yield Finding(Kind.WRONG_PICTURE, job.job_id, detail)
+
+
+def _check_money(evidence: Evidence) -> Iterator[Finding]:
+    """I7: spent and wasted are what was billed, image for image."""
+    books = evidence.books
+    billed = sum(task.image_count for task in evidence.tasks.values())
+    if billed != books.spent_images + books.wasted_images:
+        detail = f"billed {billed}, spent {books.spent_images}, wasted {books.wasted_images}"
+        yield Finding(Kind.LEDGER, "images", detail)
+    for job in books.jobs:
+        task = evidence.tasks.get(job.delivering_task_id or "")
+        if task is not None and task.image_count < job.image_count:
+            detail = f"charged {job.image_count} images, billed {task.image_count}"
+            yield Finding(Kind.LEDGER, job.job_id, detail)
+    for disagreement in books.disagreements:
+        yield Finding(Kind.LEDGER, "books", disagreement)
+
+
+def _check_crowding(evidence: Evidence) -> Iterator[Finding]:
+    """I2, I5: one create at a time on a lane, no more tasks at once than an account has slots."""
+    for account, peak in count_in_flight_peaks(evidence).items():
+        limit = evidence.in_flight_limits.get(account)
+        if limit is not None and peak > limit:
+            yield Finding(Kind.CROWDED, account, f"{peak} tasks at once, of {limit}")
+    lanes: defaultdict[str, list[BookedAttempt]] = defaultdict(list)
+    for job in evidence.books.jobs:
+        for attempt in job.attempts:
+            if attempt.outcome in SENT_OUTCOMES:
+                lanes[attempt.lane].append(attempt)
+    for lane, attempts in lanes.items():
+        attempts.sort(key=lambda attempt: attempt.intended_at)
+        for earlier, later in pairwise(attempts):
+            if earlier.settled_at is None or earlier.settled_at > later.intended_at:
+                detail = f"a create began at {later.intended_at} while another was open"
+                yield Finding(Kind.CROWDED, lane, detail)
+
+
+def count_in_flight_peaks(evidence: Evidence) -> dict[str, int]:
+    """Per upstream account the most tasks of jobs that were unfinished at one time."""
+    moments: defaultdict[str, list[tuple[datetime, int]]] = defaultdict(list)
+    owned = {task_id for job in evidence.books.jobs for task_id in job.task_ids}
+    for task_id in owned & evidence.tasks.keys():
+        task = evidence.tasks[task_id]
+        moments[task.account].append((task.created_at, 1))
+        if task.ended_at is not None:
+            moments[task.account].append((task.ended_at, -1))
+    peaks = {}
+    for account, changes in moments.items():
+        count = peak = 0
+        for _, change in sorted(changes):
+            count += change
+            peak = max(peak, count)
+        peaks[account] = peak
+    return peaks
+
+
+def _check_order(evidence: Evidence) -> Iterator[Finding]:
+    """I5: nothing follows an end, and nobody is shown two of them."""
+    for job in evidence.books.jobs:
+        story = [event for event in job.events if event in STATUS_EVENTS]
+        if any(event in FINAL_EVENTS for event in story[:-1]):
+            yield Finding(Kind.MOVED_BACK, job.job_id, " > ".join(story))
+        shown = evidence.heard.final_statuses.get(job.job_id, frozenset())
+        if shown - {job.status}:
+            detail = f"was shown {', '.join(sorted(shown))} and is {job.status}"
+            yield Finding(Kind.MOVED_BACK, job.job_id, detail)
+
+
+def _tell_last(job: BookedJob) -> str:
+    return f"{len(job.attempts)} attempts, last {' > '.join(job.events[-3:])}"

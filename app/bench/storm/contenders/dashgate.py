@@ -1,0 +1,209 @@
+"""The gateway itself in a storm: its own commands, its native door, its tables."""
+
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+from pydantic import SecretStr
+
+from app.accounts.directory import to_key_place
+from app.accounts.rules import AccountLimits, NewAccount
+from app.accounts.store import create_account
+from app.accounts.tables import Account, Lane
+from app.bench.storm.contenders.books import read_books, to_team_name
+from app.bench.storm.contenders.contract import (
+    ACCOUNT_KEYS,
+    SLOTS,
+    SUBMIT_RATE,
+    Lost,
+    NotSent,
+    draw_input,
+)
+from app.bench.storm.crew import Command
+from app.bench.storm.ledgers import Books
+from app.bench.storm.plan import TEAMS, Order
+from app.billing.price_store import ensure_default_prices
+from app.kit.clock import utc_now
+from app.kit.crypto import Vault
+from app.kit.ids import make_uuid7
+from app.kit.postgres.database import Connection, Sessions, connect, make_engine, make_sessions
+from app.teams.rules import KeySettings, TeamSettings
+from app.teams.store import create_key, create_team
+
+ACTOR = "storm"
+SECRET = "for-the-gateways-of-storms-only-" * 2
+HOST = "127.0.0.1"
+CALL_SECONDS = 5.0
+FINAL = frozenset({"succeeded", "failed", "canceled", "expired"})
+
+# A create is waited for (prepare, submit, settle) longer than a process is ever frozen: one that
+# is frozen amid its create sends the rest of it afterwards.
+SETTINGS = {
+    "DASHGATE_NO_SETUP": "1",
+    "DASHGATE_SECRET_KEY": SECRET,
+    "DASHGATE_DATABASE_POOL_SIZE": "5",
+    "DASHGATE_PREPARE_SECONDS": "0.5",
+    "DASHGATE_SUBMIT_TIMEOUT_SECONDS": "1",
+    "DASHGATE_SETTLE_SECONDS": "2.5",
+    "DASHGATE_WATCH_INTERVAL_SECONDS": "0.2",
+    "DASHGATE_STOP_GRACE_SECONDS": "3",
+}
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Dashgate:
+    """Some API processes and workers over one database."""
+
+    database_url: str
+    upstream_url: str
+    folder: Path
+    ports: tuple[int, ...]
+    """Of its API processes."""
+    workers: int
+    team_keys: list[str] = field(default_factory=list, repr=False)
+    image: str = field(default_factory=draw_input, repr=False)
+
+    @property
+    def commands(self) -> Mapping[str, Command]:
+        doors = {
+            f"api-{number}": Command("app", ("serve", "--port", str(port)))
+            for number, port in enumerate(self.ports)
+        }
+        workers = {f"worker-{number}": Command("app", ("work",)) for number in range(self.workers)}
+        return doors | workers
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        return SETTINGS | {
+            "DATABASE_URL": self.database_url,
+            "DASHGATE_DATA_DIR": str(self.folder),
+            "DASHGATE_STORE_URL": (self.folder / "store").as_uri(),
+        }
+
+    async def furnish(self) -> None:
+        engine = make_engine(self.database_url)
+        sessions, vault = make_sessions(engine), Vault((SECRET,))
+        try:
+            await ensure_default_prices(sessions)
+            for name, api_keys in ACCOUNT_KEYS.items():
+                await _make_account(sessions, vault, name, self.upstream_url, api_keys)
+            self.team_keys = [
+                await _make_team(sessions, vault, to_team_name(number)) for number in range(TEAMS)
+            ]
+        finally:
+            await engine.dispose()
+
+    async def is_ready(self, http: httpx.AsyncClient) -> bool:
+        try:
+            answers = [await http.get(f"http://{HOST}:{port}/readyz") for port in self.ports]
+        except httpx.TransportError:
+            return False
+        return all(answer.status_code == 200 for answer in answers)
+
+    async def submit(self, http: httpx.AsyncClient, order: Order) -> str:
+        body = {"prompt": order.prompt, "images": [self.image], "n": order.n, "size": "768*768"}
+        key = order.idempotency_key
+        headers = {} if key is None else {"Idempotency-Key": key}
+        answer = await self._call(http, order.team, "POST", "/v1/jobs", json=body, headers=headers)
+        return str(answer.json()["id"])
+
+    async def cancel(self, http: httpx.AsyncClient, team: int, job_id: str) -> None:
+        path = f"/api/v1/tasks/{job_id}/cancel"
+        await self._call(http, team, "POST", path, expected=(200, 400))
+
+    async def find_final_status(
+        self, http: httpx.AsyncClient, team: int, job_id: str
+    ) -> str | None:
+        answer = await self._call(http, team, "GET", f"/v1/jobs/{job_id}")
+        status: str = answer.json()["status"]
+        return status if status in FINAL else None
+
+    async def fetch_pictures(
+        self, http: httpx.AsyncClient, team: int, job_id: str
+    ) -> tuple[bytes, ...]:
+        answer = await self._call(http, team, "GET", f"/v1/jobs/{job_id}")
+        urls = [picture["url"] for picture in answer.json()["pictures"] if picture.get("url")]
+        return tuple([(await self._call(http, team, "GET", url)).content for url in urls])
+
+    async def is_at_rest(self) -> bool:
+        async def look(connection: Connection) -> bool:
+            return bool(await connection.fetchval(_IS_AT_REST))
+
+        return await self._read(look)
+
+    async def read_books(self) -> Books:
+        return await self._read(read_books)
+
+    async def _call(
+        self, http: httpx.AsyncClient, team: int, method: str, path: str, **options: Any
+    ) -> httpx.Response:
+        port = random.choice(self.ports)  # noqa: S311
+        url = path if path.startswith("http") else f"http://{HOST}:{port}{path}"
+        expected = options.pop("expected", (200, 202))
+        headers = {"Authorization": f"Bearer {self.team_keys[team]}"}
+        headers |= options.pop("headers", {})
+        try:
+            answer = await http.request(
+                method, url, headers=headers, timeout=CALL_SECONDS, **options
+            )
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            raise NotSent(str(error)) from error
+        except httpx.TransportError as error:
+            raise Lost(str(error)) from error
+        if answer.status_code >= 500:
+            raise Lost(answer.text)
+        if answer.status_code not in expected:
+            raise RuntimeError(f"{method} {path}: {answer.status_code} {answer.text[:500]}")
+        return answer
+
+    async def _read(self, read: Callable[[Connection], Awaitable[T]]) -> T:
+        connection = await connect(self.database_url)
+        try:
+            return await read(connection)
+        finally:
+            await connection.close()
+
+
+async def _make_account(
+    sessions: Sessions, vault: Vault, name: str, base_url: str, api_keys: tuple[str, ...]
+) -> None:
+    """An account with a lane for each key."""
+    limits = AccountLimits(
+        max_running=SLOTS, submit_rate=Decimal(SUBMIT_RATE), query_rate=Decimal(100)
+    )
+    first, *others = map(SecretStr, api_keys)
+    new = NewAccount(
+        name=name, region="cn-beijing", base_url=base_url, api_key=first, limits=limits
+    )
+    async with sessions.begin() as session:
+        account = await create_account(session, vault, new, actor=ACTOR)
+        session.add_all(_make_lane(account, vault, api_key) for api_key in others)
+
+
+def _make_lane(account: Account, vault: Vault, api_key: SecretStr) -> Lane:
+    lane_id = make_uuid7()
+    sealed = vault.seal(api_key.get_secret_value(), to_key_place(lane_id))
+    return Lane(id=lane_id, account_id=account.id, api_key_sealed=sealed, api_key_hint="")
+
+
+async def _make_team(sessions: Sessions, vault: Vault, name: str) -> str:
+    """A team with a key, and that key."""
+    async with sessions.begin() as session:
+        team = await create_team(session, name, TeamSettings(), actor=ACTOR)
+        settings = KeySettings(name=name)
+        _, text = await create_key(
+            session, vault, settings, owner=team, actor=ACTOR, now=utc_now()
+        )
+    return text
+
+
+_IS_AT_REST = """
+select not exists (select from jobs where status is null)
+    and not exists (select from orphans where state = 'watched')
+"""

@@ -1,0 +1,25 @@
+"""How big a storm is, and over what."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StormOptions:
+    """How big a storm is; without a database URL it has a server of its own, and crashes it."""
+
+    jobs: int = 150
+    doors: int = 2
+    """API processes."""
+    workers: int = 3
+    storm_seconds: float = 20.0
+    calm_seconds: float = 60.0
+    """After the storm: until then everything must have ended."""
+    contender: Literal["dashgate", "naive"] = "dashgate"
+    is_calm: bool = False
+    """No blow and no error of the upstream: for comparison."""
+    database_url: str | None = field(default=None, repr=False)
+    """Of an empty database at the head of the schema."""
+    logs: Path | None = None
+    """A folder that keeps the logs of all processes."""

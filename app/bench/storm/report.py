@@ -1,0 +1,75 @@
+"""What is said of a storm: one line, and what was wrong below it."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from app.bench.storm.check import Kind, Verdict
+
+FINDINGS_SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class StormReport:
+    """One storm, from its seed to its verdict."""
+
+    seed: int
+    contender: str
+    again: str
+    """The command that brings the same storm about again."""
+    seconds: float
+    ended_in_storm: int
+    """Jobs that had ended when the calm came."""
+    statuses: Mapping[str, int]
+    """Jobs by their last status."""
+    strikes: Mapping[str, int]
+    """Blows by deed."""
+    billed_images: int
+    in_flight_peaks: Mapping[str, int]
+    refused_calls: Mapping[str, int]
+    """Calls that the upstream itself refused, by endpoint and code."""
+    verdict: Verdict
+
+    @property
+    def passed(self) -> bool:
+        """Nothing wrong, and nothing paid for twice."""
+        return not self.verdict.findings and not self.verdict.duplicate_count
+
+    @property
+    def duplicate_count(self) -> int:
+        """Billed tasks beyond one a job, those booked as waste included."""
+        return self.verdict.duplicate_count
+
+    def count(self, kind: Kind) -> int:
+        return self.verdict.count(kind)
+
+    def to_line(self) -> str:
+        """One line for a list of storms."""
+        blows = ", ".join(f"{deed} {count}" for deed, count in sorted(self.strikes.items()))
+        ends = ", ".join(f"{count} {status}" for status, count in sorted(self.statuses.items()))
+        counts = ", ".join(f"{kind} {self.count(kind)}" for kind in Kind)
+        jobs = f"{sum(self.statuses.values())} jobs ({ends})"
+        return (
+            f"seed {self.seed}: {jobs} in {self.seconds:.0f} s, {self.ended_in_storm} amid the "
+            f"storm; {blows}; duplicates {self.duplicate_count}; wrong: {counts}"
+        )
+
+    def explain(self) -> str:
+        """The line, what was wrong in which job, and how to have it again."""
+        findings = (*self.verdict.findings, *self.verdict.booked)
+        shown = [
+            f"  {finding.kind}: {finding.subject}: {finding.detail}"
+            for finding in findings[:FINDINGS_SHOWN]
+        ]
+        if len(findings) > FINDINGS_SHOWN:
+            shown.append(f"  and {len(findings) - FINDINGS_SHOWN} more")
+        if shown:
+            shown.append(f"  again: {self.again}")
+        return "\n".join([self.to_line(), *shown])
+
+
+def count_refusals(refused: Mapping[str, Mapping[str, int]]) -> Counter[str]:
+    """Refusals as the emulator counts them, by `endpoint code`."""
+    return Counter(
+        {f"{place} {code}": n for place, codes in refused.items() for code, n in codes.items()}
+    )

@@ -1,0 +1,177 @@
+"""A storm as it passes: the blows, the bad weather, the calm, the judgement."""
+
+import asyncio
+import signal
+import time
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from app.bench.storm.check import Evidence, check, count_in_flight_peaks
+from app.bench.storm.clients import Clients
+from app.bench.storm.contenders.contract import ACCOUNT_KEYS, SLOTS, Contender, Lost
+from app.bench.storm.crew import Crew
+from app.bench.storm.database import Database
+from app.bench.storm.ledgers import read_bill
+from app.bench.storm.options import StormOptions
+from app.bench.storm.plan import Strike, list_weather, plan_strikes, slow_down
+from app.bench.storm.report import StormReport, count_refusals
+from app.emulator.disturb.faults import FaultRule
+from app.kit.postgres.database import CONNECTION_TROUBLE
+
+LOOK_SECONDS = 0.2
+START_SECONDS = 60.0
+COLLECT_SECONDS = 30.0
+QUIET_START_SECONDS = 1.0
+SLOWNESS_LIMIT = 2.0
+IN_FLIGHT_LIMIT = 2 * SLOTS
+"""Tasks of an account: those that run, and as many at most that wait so that no slot idles."""
+
+
+@dataclass(slots=True)
+class Scene:
+    """Everything that takes part in one storm."""
+
+    options: StormOptions
+    database: Database
+    contender: Contender
+    crew: Crew
+    clients: Clients
+    upstream_root: str
+    http: httpx.AsyncClient
+    strikes: Counter[str] = field(default_factory=Counter)
+    ended_in_storm: int = 0
+
+    async def play(self, seed: int) -> None:
+        """Storm, then calm until all has ended or patience has."""
+        options = self.options
+        slowness = await self._wait_until_ready()
+        began = time.monotonic()
+        ordering = asyncio.create_task(self.clients.order_all())
+        beside = [
+            asyncio.create_task(self.clients.look_around()),
+            asyncio.create_task(self._supervise()),
+        ]
+        try:
+            if not options.is_calm:
+                await self._change_weather(list_weather())
+                await self._strike_all(seed, began, slowness)
+                await self._change_weather(())
+                self.ended_in_storm = await self._count_ended()
+            deadline = began + options.storm_seconds + options.calm_seconds
+            await asyncio.wait([ordering], timeout=deadline - time.monotonic())
+            await self._wait_until_rest(deadline)
+        finally:
+            for task in (ordering, *beside):
+                task.cancel()
+            outcomes = await asyncio.gather(ordering, *beside, return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, Exception):
+                raise outcome
+
+    async def judge(self, seed: int, *, seconds: float) -> StormReport:
+        books = await self.contender.read_books()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(COLLECT_SECONDS):
+                await self.clients.collect_all(books.jobs)
+        bill = await self._ask_upstream("GET", "bill")
+        evidence = Evidence(
+            tasks=read_bill(bill["tasks"]),
+            books=books,
+            heard=self.clients.report(),
+            in_flight_limits=dict.fromkeys(ACCOUNT_KEYS, IN_FLIGHT_LIMIT),
+        )
+        options = self.options
+        return StormReport(
+            seed=seed,
+            contender=options.contender,
+            again=f"python -m app.bench.storm --seeds {seed} --jobs {options.jobs}"
+            f" --workers {options.workers} --storm-seconds {options.storm_seconds:g}"
+            f" --contender {options.contender}",
+            seconds=seconds,
+            ended_in_storm=self.ended_in_storm,
+            statuses=Counter(job.status or "unended" for job in evidence.books.jobs),
+            strikes=self.strikes,
+            billed_images=bill["image_count"],
+            in_flight_peaks=count_in_flight_peaks(evidence),
+            refused_calls=count_refusals(bill["calls"]["refused"]),
+            verdict=check(evidence),
+        )
+
+    async def _wait_until_ready(self) -> float:
+        """How many times slower than a quiet machine this one has started the gateway."""
+        began = time.monotonic()
+        async with asyncio.timeout(START_SECONDS):
+            while not await self.contender.is_ready(self.http):  # noqa: ASYNC110
+                await asyncio.sleep(LOOK_SECONDS)
+        slowness = (time.monotonic() - began) / QUIET_START_SECONDS
+        return min(max(slowness, 1.0), SLOWNESS_LIMIT)
+
+    async def _strike_all(self, seed: int, began: float, slowness: float) -> None:
+        """Blow after blow, at longer intervals where processes take longer to get up again."""
+        strikes = plan_strikes(
+            seed,
+            self.options.storm_seconds,
+            processes=len(self.crew.names),
+            crashes_database=self.options.database_url is None,
+        )
+        async with asyncio.TaskGroup() as blows:
+            for strike in slow_down(strikes, slowness):
+                if strike.at_seconds > self.options.storm_seconds:
+                    break
+                await asyncio.sleep(max(0.0, began + strike.at_seconds - time.monotonic()))
+                blows.create_task(self._strike(strike))
+
+    async def _strike(self, strike: Strike) -> None:
+        self.strikes[strike.deed] += 1
+        name = self.crew.names[strike.victim]
+        match strike.deed:
+            case "kill":
+                await self.crew.restart(name)
+            case "freeze":
+                self.crew.send(name, signal.SIGSTOP)
+                await asyncio.sleep(strike.seconds)
+                self.crew.send(name, signal.SIGCONT)
+            case "cut":
+                await self.database.cut_connections()
+            case "crash":
+                await self.database.crash(down_seconds=strike.seconds)
+
+    async def _supervise(self) -> None:
+        """Start again what has ended by itself, until cancelled."""
+        while True:
+            for name in self.crew.names:
+                if self.crew.has_ended(name):
+                    self.strikes["death"] += 1
+                    self.crew.start(name)
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _count_ended(self) -> int:
+        books = await self.contender.read_books()
+        return sum(job.status is not None for job in books.jobs)
+
+    async def _wait_until_rest(self, deadline: float) -> None:
+        while time.monotonic() < deadline:
+            if await self._is_at_rest():
+                return
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _is_at_rest(self) -> bool:
+        try:
+            return await self.contender.is_at_rest()
+        except (Lost, *CONNECTION_TROUBLE):
+            return False
+
+    async def _change_weather(self, rules: tuple[FaultRule, ...]) -> None:
+        body = [rule.model_dump(mode="json", exclude_defaults=True) for rule in rules]
+        await self._ask_upstream("PUT", "faults", json=body)
+
+    async def _ask_upstream(self, method: str, name: str, **options: Any) -> Any:
+        url = f"{self.upstream_root}/_emulator/{name}"
+        answer = await self.http.request(method, url, **options)
+        if answer.status_code != 200:
+            raise RuntimeError(f"{method} {name}: {answer.status_code} {answer.text[:500]}")
+        return answer.json()

@@ -1,0 +1,109 @@
+"""`job cancel` and `job requeue`: what a person wants of a job, and what it may cost."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+import typer
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.audit.record import record_audit
+from app.cli.context import in_transaction, load_settings, who_acts
+from app.cli.operators.job_reads import AskedJob, parse_id, to_document, with_pool
+from app.cli.output import AsJson, print_json
+from app.jobs.cancel import CancelResult, cancel_job
+from app.jobs.queue.standing import Place, find_place
+from app.jobs.requeue import CostNotAgreed, RequeueResult, requeue_job
+from app.jobs.store import JobRecord, get_job
+from app.kit.errors import Conflict
+from app.kit.postgres.database import Pool
+from app.settings import Settings
+
+CANCEL_ANSWERS = {
+    CancelResult.CANCELED: "is canceled; it costs its team nothing",
+    CancelResult.ASKED: (
+        "is asked to stop: it has been sent or is being sent. It ends free if no task was made, "
+        "or if the task still waits upstream; pictures that are made are kept, and paid for"
+    ),
+}
+REQUEUE_ANSWERS = {
+    RequeueResult.GIVE_UP: "has given up its attempt, and waits its turn again",
+    RequeueResult.END: "has given up its attempt, and ended free: it was asked to stop",
+    RequeueResult.START_NOW: "may go out at once, when its turn comes",
+    RequeueResult.KEEP_NOW: "has its pictures tried again at once",
+}
+
+Seen = tuple[JobRecord, Place | None]
+
+
+def cancel(*, job_id: AskedJob, as_json: AsJson = False) -> None:
+    """Cancel a job of any team, or ask it to stop; exit 1 when it is too late."""
+    settings, wanted = load_settings(), parse_id(job_id)
+
+    async def work(pool: Pool) -> tuple[CancelResult, Seen]:
+        result = await cancel_job(pool, wanted, team_id=None)
+        return result, await _look(pool, wanted)
+
+    result, seen = with_pool(settings, work)
+    job, _ = seen
+    if result is CancelResult.TOO_LATE:
+        why = "has ended" if job.status.is_final else "its pictures are paid for, and being kept"
+        raise Conflict(f"too late to cancel job {wanted}, it is {job.status}: {why}")
+    _audit("job.canceled", wanted, {"result": result.value, "team": job.team})
+    _print_outcome(settings, seen, CANCEL_ANSWERS[result], as_json=as_json)
+
+
+def requeue(
+    *,
+    job_id: AskedJob,
+    reason: Annotated[
+        str, typer.Option("--reason", metavar="TEXT", help="What was found; it is kept.")
+    ],
+    is_cost_agreed: Annotated[
+        bool, typer.Option("--yes", help="Agree that another picture may be paid for.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Have a job tried again: given up and queued anew, sent at once, or its pictures fetched."""
+    settings, wanted = load_settings(), parse_id(job_id)
+
+    async def work(pool: Pool) -> tuple[RequeueResult, Seen]:
+        result = await requeue_job(pool, wanted, reason=reason, is_cost_agreed=is_cost_agreed)
+        return result, await _look(pool, wanted)
+
+    try:
+        result, seen = with_pool(settings, work)
+    except CostNotAgreed as error:
+        raise CostNotAgreed(f"{error.message}. If that is right, say --yes") from None
+    detail = {"result": result.value, "reason": reason, "team": seen[0].team}
+    _audit("job.requeued", wanted, detail)
+    _print_outcome(settings, seen, REQUEUE_ANSWERS[result], as_json=as_json)
+
+
+async def _look(pool: Pool, job_id: UUID) -> Seen:
+    return await get_job(pool, job_id, team_id=None), await find_place(pool, job_id)
+
+
+def _audit(action: str, job_id: UUID, detail: dict[str, Any]) -> None:
+    async def write(session: AsyncSession) -> None:
+        await record_audit(
+            session,
+            actor=who_acts(),
+            action=action,
+            subject_kind="job",
+            subject_id=job_id,
+            detail=detail,
+        )
+
+    in_transaction(write)
+
+
+def _print_outcome(settings: Settings, seen: Seen, answer: str, *, as_json: bool) -> None:
+    job, place = seen
+    if as_json:
+        print_json(to_document(settings, job, place))
+        return
+    typer.echo(f"Job {job.id} {answer}.")
+    if place is not None:
+        typer.echo(f"It is held by {place.held_by}, with {place.position} before it.")
+    if not job.status.is_final:
+        typer.echo(f"What becomes of it: dashgate job explain {job.id}")

@@ -1,0 +1,1 @@
+"""Doors for what the upstream tells by itself."""

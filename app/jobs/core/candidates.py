@@ -1,0 +1,78 @@
+"""Which listed tasks a create in doubt may have made, and who else may have (pure)."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from app.dashscope.payloads import ListedTask
+from app.jobs.core.state import Candidate, Match
+
+CLOCK_SKEW = timedelta(seconds=60)
+"""How far the upstream's clock may differ from ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCreate:
+    """A create whose outcome is not known, or was given up."""
+
+    job_id: UUID
+    attempt: int
+    prompt: str = field(repr=False)
+    n: int
+    intended_at: datetime
+    until: datetime
+    """When its task may appear at the latest."""
+    key_id: str | None
+    """The upstream's own name of the API key it went out with, once that is learned."""
+    other_key_ids: frozenset[str] = frozenset()
+    """The names of all other keys of ours that are learned."""
+
+    def may_have_made(self, task: ListedTask) -> bool:
+        """Whether time and key allow it; an unnamed key may have any but another's."""
+        is_in_time = self.intended_at - CLOCK_SKEW <= task.gmt_create <= self.until + CLOCK_SKEW
+        return is_in_time and self._may_be_its_key(task.api_key_id)
+
+    def _may_be_its_key(self, key_id: str | None) -> bool:
+        if key_id is None:
+            return True
+        return key_id not in self.other_key_ids if self.key_id is None else key_id == self.key_id
+
+
+def group_by_window(creates: Sequence[OpenCreate]) -> list[list[OpenCreate]]:
+    """Creates whose tasks may have been made at the same time, together."""
+    groups: list[list[OpenCreate]] = []
+    latest: datetime | None = None
+    for create in sorted(creates, key=lambda create: create.intended_at):
+        if latest is None or create.intended_at > latest:
+            groups.append([])
+            latest = create.until
+        groups[-1].append(create)
+        latest = max(latest, create.until)
+    return groups
+
+
+def pick_unattached(
+    create: OpenCreate, listed: Sequence[ListedTask], known: Collection[str]
+) -> list[ListedTask]:
+    """The tasks that the create may have made and that are nobody's, oldest first."""
+    possible = [
+        task for task in listed if task.task_id not in known and create.may_have_made(task)
+    ]
+    return sorted(possible, key=lambda task: (task.gmt_create, task.task_id))
+
+
+def weigh(
+    create: OpenCreate, task: ListedTask, match: Match, rivals: Sequence[OpenCreate]
+) -> Candidate:
+    """A task as a candidate: contested where another open create may have made it as well.
+
+    Words tell rivals apart once the task can be read and they asked for something else.
+    """
+    is_contested = any(
+        (rival.job_id, rival.attempt) != (create.job_id, create.attempt)
+        and rival.may_have_made(task)
+        and (match is not Match.SAME or (rival.prompt, rival.n) == (create.prompt, create.n))
+        for rival in rivals
+    )
+    return Candidate(task.task_id, task.request_id, match, is_contested)

@@ -1,0 +1,144 @@
+"""What the rules look at: a job's state, the news about it, and the limits they apply (pure)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import Enum
+from random import random
+
+from app.dashscope.client import CreateOutcome
+from app.dashscope.payloads import TaskAnswer, TaskStatus
+from app.jobs.lifecycle import UPSTREAM_MEMORY, JobStatus
+
+Dice = Callable[[], float]
+"""Randomness, from 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How patient the engine is."""
+
+    settle: timedelta
+    """How long after an intent its task may still appear at the upstream."""
+    review_after: timedelta = timedelta(hours=1)
+    """How long a create may stay in doubt before its lane and slot are given back."""
+    unknown_patience: timedelta = timedelta(minutes=2)
+    """How long a task that the upstream does not know keeps its slot."""
+    lost_after: timedelta = timedelta(hours=1)
+    """How long the upstream may deny a task before its job is given up."""
+    retries: int = 2
+    """How often a job whose create or task failed for no fault of its own is tried anew."""
+    dice: Dice = random
+    list_reach: timedelta = UPSTREAM_MEMORY - timedelta(minutes=10)
+    """How far back the upstream's list is sure to tell of every task."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """An active job as the rules see it."""
+
+    status: JobStatus
+    attempt: int
+    n: int
+    prompt: str = field(repr=False)
+    expires_at: datetime
+    intended_at: datetime | None = None
+    """When the current attempt was begun."""
+    task_id: str | None = None
+    is_adopted: bool = False
+    """The task was found in the list rather than handed to us."""
+    holds_lane: bool = False
+    holds_slot: bool = False
+    task_failures: int = 0
+    is_cancel_asked: bool = False
+    attention_code: str | None = None
+    attention_since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unprepared:
+    """The create was not sent for the job's own sake: its inputs could not be brought along."""
+
+    reason: str
+    is_input_lost: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """What is known of a create."""
+
+    attempt: int
+    outcome: CreateOutcome | Unprepared
+
+
+class Match(Enum):
+    """What a listed task's own content says about whose it is."""
+
+    UNSEEN = "unseen"
+    """It has not ended: nothing can be read from it."""
+    SAME = "same"
+    """It was asked for with these words and that number of pictures."""
+    OTHER = "other"
+    NOTHING = "nothing"
+    """It ended without a picture: nobody pays for it, whosever it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A task of the list that belongs to no attempt that we know."""
+
+    task_id: str
+    request_id: str
+    match: Match
+    is_contested: bool = False
+    """Whether another create whose outcome is open may have made it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What the upstream's list shows for a create in doubt, in the order the tasks were made."""
+
+    attempt: int
+    candidates: tuple[Candidate, ...] = ()
+    looked_at: datetime | None = None
+    """When the list was asked for, if that is not now: what has come since, it cannot show."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What the upstream says of the job's task."""
+
+    attempt: int
+    answer: TaskAnswer
+    is_listed: bool = False
+    """Whether the list tells of the task, whatever the answer to the query is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spotted:
+    """The list shows the job's task as it goes on."""
+
+    attempt: int
+    status: TaskStatus
+
+
+@dataclass(frozen=True, slots=True)
+class CancelAsked:
+    """Somebody wants the job to stop; perhaps only as long as nobody has begun to submit it."""
+
+    only_queued: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RequeueAsked:
+    """A person has found that the job's create made no task, or that its task is gone."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked:
+    """Time has passed."""
+
+
+Event = Created | Listed | Answered | Spotted | CancelAsked | RequeueAsked | Ticked

@@ -1,0 +1,146 @@
+"""News becomes facts: read the job's state, decide, and write, in one transaction."""
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+from uuid import UUID
+
+import structlog
+
+from app.accounts.news import News
+from app.accounts.paces import learn_run_time, note
+from app.dashscope.payloads import TaskStatus
+from app.jobs.core.decide import decide
+from app.jobs.core.news import to_news, to_task_news
+from app.jobs.core.state import Answered, Created, Event, Listed, Rules, Spotted
+from app.jobs.engine.states import Standing, lock_standing
+from app.jobs.lifecycle import Action, CancelTask, Collect, Fence, Flag
+from app.jobs.moves import StaleRun
+from app.jobs.record import record
+from app.kit.postgres.database import (
+    CONNECTION_TROUBLE,
+    UNWRITABLE,
+    Connection,
+    Pool,
+    UniqueViolation,
+    transaction,
+)
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+RETRY_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Applies the rules to jobs; two of them at once do no harm."""
+
+    pool: Pool
+    rules: Rules
+
+    async def hear(self, job_id: UUID, event: Event) -> tuple[Action, ...]:
+        """Decide about a job and write what was decided; a CancelTask is left for the caller.
+
+        Raises StaleRun.
+        """
+        async with transaction(self.pool) as connection:
+            standing = await lock_standing(connection, job_id)
+            await _tell_account(connection, job_id, event)
+            run = None if standing is None else standing.run
+            now = await connection.fetchval("select clock_timestamp()")
+            actions = decide(run, event, now, rules=self.rules)
+            fence = _to_fence(job_id, standing, event)
+            for action in actions:
+                if not isinstance(action, CancelTask):
+                    await record(connection, fence, action)
+                if isinstance(action, Collect) and standing is not None:
+                    await _learn(connection, standing, action)
+        _log(job_id, actions)
+        return actions
+
+    async def hear_surely(self, job_id: UUID, event: Event) -> tuple[Action, ...]:
+        """The same for news that exists nowhere else: waits for a lost database.
+
+        News that no table takes flags its job for a person, so that the next job's comes through.
+        """
+        while True:
+            try:
+                return await self.hear(job_id, event)
+            except StaleRun:
+                log.warning("run.stale_news_dropped", job_id=str(job_id))
+                return ()
+            except UniqueViolation as error:
+                if isinstance(event, Listed):
+                    log.warning("run.task_taken_meanwhile", job_id=str(job_id))
+                    return ()
+                return await self._flag(job_id, event, error)
+            except UNWRITABLE as error:
+                return await self._flag(job_id, event, error)
+            except CONNECTION_TROUBLE as error:
+                log.warning(
+                    "record.waiting_for_database", job_id=str(job_id), error=type(error).__name__
+                )
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _flag(self, job_id: UUID, event: Event, error: Exception) -> tuple[Action, ...]:
+        name = type(error).__name__
+        log.error("record.refused", job_id=str(job_id), error=name)
+        flag = Flag("answer_unwritable", f"{name} while recording it")
+        async with transaction(self.pool) as connection:
+            standing = await lock_standing(connection, job_id)
+            if standing is not None:
+                with suppress(StaleRun):
+                    await record(connection, _to_fence(job_id, standing, event), flag)
+        return ()
+
+
+async def _tell_account(connection: Connection, job_id: UUID, event: Event) -> None:
+    """What an attempt's news says of its account is noted even if the job has moved on."""
+    if not isinstance(event, Created | Answered):
+        return
+    place = await connection.fetchrow(_FIND_PLACE, job_id, event.attempt)
+    news = None if place is None else _read_news(event, place["in_flight"])
+    if place is not None and news is not None:
+        await note(connection, place["account_id"], place["model"], news, lane_id=place["lane_id"])
+
+
+def _read_news(event: Created | Answered, in_flight: int) -> News | None:
+    if isinstance(event, Created):
+        return to_news(event.outcome, in_flight)
+    output = event.answer.output
+    if output.task_status is not TaskStatus.FAILED:
+        return None
+    return to_task_news(output.code or "", output.message or "")
+
+
+async def _learn(connection: Connection, standing: Standing, collect: Collect) -> None:
+    task = collect.task
+    started_at = task.scheduled_at or task.submitted_at
+    if standing.account_id is None or started_at is None or task.ended_at is None:
+        return
+    seconds = (task.ended_at - started_at).total_seconds()
+    await learn_run_time(connection, standing.account_id, standing.model, seconds)
+
+
+def _to_fence(job_id: UUID, standing: Standing | None, event: Event) -> Fence:
+    """The attempt that the news is about; the current one when it is about the job."""
+    if isinstance(event, Created | Listed | Answered | Spotted):
+        return Fence(job_id, event.attempt)
+    return Fence(job_id, 0 if standing is None else standing.run.attempt)
+
+
+def _log(job_id: UUID, actions: tuple[Action, ...]) -> None:
+    if actions:
+        names = [type(action).__name__.lower() for action in actions]
+        log.info("run.decided", job_id=str(job_id), decisions=names)
+
+
+_FIND_PLACE = """
+select attempts.account_id, attempts.lane_id, jobs.model, (
+    select count(*) from job_runs as runs
+    where runs.account_id = attempts.account_id and runs.model = jobs.model
+        and runs.slot is not null
+) as in_flight
+from attempts join jobs on jobs.id = attempts.job_id
+where attempts.job_id = $1 and attempts.number = $2
+"""

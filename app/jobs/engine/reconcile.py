@@ -1,0 +1,159 @@
+"""Creates whose answer was lost, looked up in the upstream's own list: one for all of them."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+
+import structlog
+
+from app.dashscope.client import UpstreamTrouble
+from app.dashscope.payloads import ListedTask
+from app.jobs.core.candidates import (
+    CLOCK_SKEW,
+    OpenCreate,
+    group_by_window,
+    pick_unattached,
+    weigh,
+)
+from app.jobs.core.content import match_content
+from app.jobs.core.state import Listed, Match
+from app.jobs.engine.follow import AccountDesk
+from app.jobs.engine.watch import find_answer, list_tasks
+from app.kit.faultpoints import faultpoint
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+async def resolve_doubts(desk: AccountDesk, model: str) -> bool:
+    """Look in the upstream's list for creates whose outcome was lost, and decide about each.
+
+    Says whether there are any. Those of one time share a look, so that an old one, for which
+    there may be too much to list, holds up no other.
+    """
+    doubts = await load_creates(desk, model, DOUBTFUL, desk.judge.rules.settle)
+    for group in group_by_window(doubts):
+        await _resolve(desk, model, group)
+    return bool(doubts)
+
+
+async def _resolve(desk: AccountDesk, model: str, doubts: Sequence[OpenCreate]) -> None:
+    """Rivals are read after the list and the owners after them.
+
+    A task that found its owner meanwhile is then nobody else's.
+    """
+    looked_at = await desk.pool.fetchval("select now()")
+    listed = await list_for(desk, model, doubts)
+    if listed is None:
+        return
+    faultpoint("doubt.listed")
+    rivals = await load_rivals(desk, model, listed)
+    for doubt in doubts:
+        tasks = await find_unattached(desk, doubt, listed)
+        matches = await asyncio.gather(*(find_match(desk, task, doubt) for task in tasks))
+        candidates = tuple(
+            weigh(doubt, task, match, rivals) for task, match in zip(tasks, matches, strict=True)
+        )
+        news = Listed(doubt.attempt, candidates, looked_at)
+        await desk.judge.hear_surely(doubt.job_id, news)
+    faultpoint("doubt.recorded")
+
+
+async def load_creates(
+    desk: AccountDesk, model: str, which: str, lateness: timedelta, *values: object
+) -> list[OpenCreate]:
+    """Creates of the account, or of those that share its list, with the latest time of a task."""
+    rows = await desk.pool.fetch(f"{_LOAD} {which}", desk.account_id, model, lateness, *values)
+    return [
+        OpenCreate(**(dict(row) | {"other_key_ids": frozenset(row["other_key_ids"])}))
+        for row in rows
+    ]
+
+
+async def load_rivals(
+    desk: AccountDesk, model: str, listed: Sequence[ListedTask]
+) -> list[OpenCreate]:
+    """Every create whose outcome is open, on the account and on those that share its list.
+
+    Accounts that share an upstream main account are known by it: each one's tasks show in the
+    other's list.
+    """
+    ids = [task.task_id for task in listed]
+    return await load_creates(desk, model, RIVAL, desk.judge.rules.settle, ids)
+
+
+async def list_for(
+    desk: AccountDesk, model: str, creates: Sequence[OpenCreate]
+) -> list[ListedTask] | None:
+    """All tasks of the creates' time; None without creates, or when they cannot be had."""
+    if not creates:
+        return None
+    since = min(create.intended_at for create in creates) - CLOCK_SKEW
+    until = max(create.until for create in creates) + CLOCK_SKEW
+    try:
+        return await list_tasks(desk.view, model, since=since, until=until, now=desk.clock())
+    except UpstreamTrouble as error:
+        log.warning("account.list_failed", account_id=str(desk.account_id), reason=str(error))
+        return None
+
+
+async def find_unattached(
+    desk: AccountDesk, create: OpenCreate, listed: Sequence[ListedTask]
+) -> list[ListedTask]:
+    """The tasks that the create may have made, without those that have an owner."""
+    ids = [task.task_id for task in listed]
+    known = await desk.pool.fetchval(_FIND_KNOWN, ids, create.job_id)
+    return pick_unattached(create, listed, set(known))
+
+
+async def find_match(desk: AccountDesk, task: ListedTask, create: OpenCreate) -> Match:
+    """Whose a task is by its own words; unseen while it goes on or cannot be asked for."""
+    answer = await find_answer(desk.view, task.task_id) if task.status.is_final else None
+    if answer is None:
+        return Match.UNSEEN
+    return match_content(answer, prompt=create.prompt, n=create.n)
+
+
+_LOAD = """
+select attempts.job_id, attempts.number as attempt, jobs.prompt, jobs.n, attempts.intended_at,
+    coalesce(attempts.settled_at, attempts.intended_at) + $3::interval as until,
+    lanes.upstream_key_id as key_id, array(
+        select upstream_key_id from lanes as others
+        where others.id <> lanes.id and upstream_key_id is not null
+    ) as other_key_ids
+from attempts
+join jobs on jobs.id = attempts.job_id
+join lanes on lanes.id = attempts.lane_id
+"""
+
+DOUBTFUL = """
+join job_runs as runs on runs.job_id = attempts.job_id and runs.attempt = attempts.number
+where runs.account_id = $1 and runs.model = $2 and runs.status = 'submitting'
+    and (runs.lease_expires_at is null or runs.lease_expires_at < now())
+order by attempts.intended_at
+"""
+"""Creates that nobody waits for an answer to any more."""
+
+RIVAL = """
+join job_runs as runs on runs.job_id = attempts.job_id and runs.attempt = attempts.number
+where runs.model = $2 and runs.status = 'submitting' and (runs.account_id = $1 or exists (
+    select from attempts as shown
+    where shown.upstream_task_id = any($4) and shown.account_id = runs.account_id
+))
+"""
+
+GIVEN_UP = """
+where attempts.account_id = $1 and jobs.model = $2 and attempts.outcome = 'absent'
+    and attempts.error_code in ('not_created', 'given_up')
+    and attempts.settled_at > now() - $3::interval
+order by attempts.intended_at
+"""
+"""Creates that were settled as having made nothing, by the list or on a person's word."""
+
+_FIND_KNOWN = """
+select array(
+    select upstream_task_id from attempts where upstream_task_id = any($1)
+    union
+    select upstream_task_id from orphans
+    where upstream_task_id = any($1) and (state <> 'foreign' or job_id = $2)
+)
+"""

@@ -1,0 +1,107 @@
+"""Tasks beyond their job's: found, watched, canceled while they can be, else booked as waste.
+
+A create that was given up as never made is looked for once more: an upstream that makes a task
+later than it was given time for bills it all the same.
+"""
+
+from datetime import timedelta
+
+import structlog
+
+from app.dashscope.payloads import TaskAnswer, TaskStatus
+from app.jobs.core.candidates import OpenCreate, weigh
+from app.jobs.core.content import match_content
+from app.jobs.core.state import Match
+from app.jobs.engine.follow import AccountDesk
+from app.jobs.engine.reconcile import (
+    GIVEN_UP,
+    find_match,
+    find_unattached,
+    list_for,
+    load_creates,
+    load_rivals,
+)
+from app.jobs.engine.watch import cancel_task, find_answer
+from app.jobs.lifecycle import UPSTREAM_MEMORY, Fence, Orphan
+from app.jobs.moves.orphans import note_orphan, settle_orphan
+from app.kit.postgres.database import Record, transaction
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+LATE_WATCH = timedelta(hours=1)
+"""How long a create that was given up is looked for: see the decision record on one create."""
+BATCH = 50
+LATE_REASON = "the upstream made it after its create had been given up"
+
+
+async def settle_orphans(desk: AccountDesk, model: str) -> bool:
+    """Ask for each watched orphan once; says whether there are any."""
+    orphans = await desk.pool.fetch(_LOAD_ORPHANS, desk.account_id, model, BATCH)
+    for orphan in orphans:
+        await _settle(desk, orphan)
+    return bool(orphans)
+
+
+async def find_late_tasks(desk: AccountDesk, model: str) -> bool:
+    """Put down tasks of creates that were given up; says whether any is looked for.
+
+    A task that an open create may have made is left to that one first.
+    """
+    creates = await load_creates(desk, model, GIVEN_UP, LATE_WATCH)
+    listed = await list_for(desk, model, creates)
+    rivals = await load_rivals(desk, model, listed) if listed else []
+    for create in creates if listed else ():
+        for task in await find_unattached(desk, create, listed or ()):
+            match = await find_match(desk, task, create)
+            if match is Match.SAME and not weigh(create, task, match, rivals).is_contested:
+                await _put_down(desk, create, task.task_id)
+    return bool(creates)
+
+
+async def _put_down(desk: AccountDesk, create: OpenCreate, task_id: str) -> None:
+    orphan = Orphan(task_id, LATE_REASON, is_ours=False)
+    async with transaction(desk.pool) as connection:
+        if await note_orphan(connection, Fence(create.job_id, create.attempt), orphan):
+            log.warning("task.orphaned", job_id=str(create.job_id), task_id=task_id)
+
+
+async def _settle(desk: AccountDesk, orphan: Record) -> None:
+    task_id: str = orphan["upstream_task_id"]
+    answer = await find_answer(desk.view, task_id)
+    if answer is None:
+        return
+    if answer.output.task_status is TaskStatus.PENDING and orphan["is_ours"]:
+        await cancel_task(desk.view, task_id)
+        return
+    state = _judge(orphan, answer)
+    if state is None:
+        return
+    image_count = answer.usage.image_count if answer.usage and state == "wasted" else 0
+    async with transaction(desk.pool) as connection:
+        settled = await settle_orphan(connection, task_id, state, image_count=image_count)
+    if settled:
+        log.warning("task.orphan_settled", task_id=task_id, state=state, image_count=image_count)
+
+
+def _judge(orphan: Record, answer: TaskAnswer) -> str | None:
+    """What an orphan has come to; None while it goes on."""
+    match answer.output.task_status:
+        case TaskStatus.FAILED:
+            return "free"
+        case TaskStatus.CANCELED:
+            return "canceled"
+        case TaskStatus.UNKNOWN:
+            return "lost" if orphan["age"] > UPSTREAM_MEMORY else None
+        case TaskStatus.SUCCEEDED:
+            match = match_content(answer, prompt=orphan["prompt"], n=orphan["n"])
+            return "wasted" if orphan["is_ours"] or match is Match.SAME else "foreign"
+    return None
+
+
+_LOAD_ORPHANS = """
+select orphans.upstream_task_id, orphans.is_ours, now() - orphans.found_at as age, jobs.prompt,
+    jobs.n
+from orphans join jobs on jobs.id = orphans.job_id
+where orphans.account_id = $1 and orphans.model = $2 and orphans.state = 'watched'
+order by random() limit $3
+"""

@@ -1,0 +1,1 @@
+"""A job's whole story, for a person at three in the morning: rows in, timeline out."""

@@ -1,0 +1,167 @@
+"""A person's wish to have a job tried again: what it means in each state, and what it may cost."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from uuid import UUID
+
+from app.billing.money import format_amount
+from app.jobs.cancel import WISH_RULES
+from app.jobs.core.state import RequeueAsked
+from app.jobs.engine.judge import Judge
+from app.jobs.events import PICTURES_WAITING, QUEUE_CHANGED, wake, write_event
+from app.jobs.lifecycle import JobStatus
+from app.jobs.moves import StaleRun
+from app.kit.errors import Conflict, FieldProblem, InvalidRequest, NotFound
+from app.kit.postgres.database import Pool, transaction
+
+REASON_CHARACTERS_LIMIT = 500
+HASTENED = "job.hastened"
+
+
+class RequeueResult(StrEnum):
+    """What asking again means for a job as it stands."""
+
+    GIVE_UP = "give_up"
+    """Its attempt is given up, and it waits its turn again."""
+    END = "end"
+    """Its attempt is given up, and it ends free, for somebody wants it canceled."""
+    START_NOW = "start_now"
+    """It is queued: its own delay is over, the turn stays what it is."""
+    KEEP_NOW = "keep_now"
+    """Its pictures are tried again at once."""
+
+
+class CostNotAgreed(Conflict):
+    """Giving up may pay the upstream for nothing: somebody must say that it may."""
+
+    code = "cost_not_agreed"
+
+
+@dataclass(frozen=True, slots=True)
+class Prospect:
+    """A job as it stands, and what is known of the attempt that would be given up."""
+
+    status: JobStatus
+    attempt: int | None
+    task_id: str | None
+    attention_code: str | None
+    attention_detail: str | None
+    is_cancel_asked: bool
+    cost: Decimal
+    currency: str
+    expires_at: datetime
+    now: datetime
+
+
+async def requeue_job(
+    pool: Pool, job_id: UUID, *, reason: str, is_cost_agreed: bool = False
+) -> RequeueResult:
+    """Have a job tried again, as far as its state allows, and say what that has meant.
+
+    Raises InvalidRequest for a reason that is none, NotFound, Conflict with what to do instead,
+    and CostNotAgreed, which tells what is known.
+    """
+    _check_reason(reason)
+    prospect = await _find_prospect(pool, job_id)
+    meaning = find_meaning(job_id, prospect)
+    if meaning in (RequeueResult.GIVE_UP, RequeueResult.END):
+        if not is_cost_agreed:
+            raise CostNotAgreed(describe_cost(job_id, prospect))
+        is_done = await _give_up(pool, job_id, reason)
+    else:
+        is_done = await _hasten(pool, job_id, prospect.status, reason)
+    if not is_done:
+        raise Conflict(f"job {job_id} has moved on meanwhile: look again", code="job_moved_on")
+    return meaning
+
+
+def find_meaning(job_id: UUID, prospect: Prospect) -> RequeueResult:
+    """Raises Conflict, which says what to do instead."""
+    status = prospect.status
+    if status.is_final:
+        raise Conflict(f"job {job_id} is {status}: submit a new job", code="job_finished")
+    if status is JobStatus.QUEUED:
+        return RequeueResult.START_NOW
+    if status is JobStatus.FINALIZING:
+        return RequeueResult.KEEP_NOW
+    if prospect.attention_code is None:
+        raise Conflict(
+            f"job {job_id} is {status} and nothing is wrong with it: wait, or cancel it",
+            code="job_on_its_way",
+        )
+    return RequeueResult.END if prospect.is_cancel_asked else RequeueResult.GIVE_UP
+
+
+def describe_cost(job_id: UUID, prospect: Prospect) -> str:
+    """What a person should weigh before an attempt is given up."""
+    made = "may have made a task" if prospect.task_id is None else f"made task {prospect.task_id}"
+    known = f"{prospect.attention_code}: {prospect.attention_detail or 'no more is known'}"
+    cost = f"{format_amount(prospect.cost)} {prospect.currency}"
+    if prospect.is_cancel_asked:
+        then = "the job was asked to stop: it ends free, and nothing more is sent"
+    elif prospect.expires_at <= prospect.now:
+        then = "the job's time is over: it expires instead of being sent once more"
+    else:
+        then = f"the job is sent once more, which may cost up to {cost} a second time"
+    return (
+        f"attempt {prospect.attempt} of job {job_id} {made} ({known}); if that task succeeds, its "
+        f"pictures are paid for and reach nobody; {then}"
+    )
+
+
+async def _find_prospect(pool: Pool, job_id: UUID) -> Prospect:
+    row = await pool.fetchrow(_FIND_PROSPECT, job_id)
+    if row is None:
+        raise NotFound(f"there is no job {job_id}", code="job_not_found")
+    return Prospect(**{**row, "status": JobStatus(row["status"])})
+
+
+async def _give_up(pool: Pool, job_id: UUID, reason: str) -> bool:
+    try:
+        actions = await Judge(pool, WISH_RULES).hear(job_id, RequeueAsked(reason))
+    except StaleRun:
+        return False
+    return bool(actions)
+
+
+async def _hasten(pool: Pool, job_id: UUID, status: JobStatus, reason: str) -> bool:
+    async with transaction(pool) as connection:
+        is_done = await connection.fetchval(
+            "update job_runs set due_at = now() where job_id = $1 and status = $2 returning true",
+            job_id,
+            status,
+        )
+        if is_done is None:
+            return False
+        await write_event(connection, job_id, HASTENED, {"status": status, "reason": reason})
+        is_queued = status is JobStatus.QUEUED
+        await wake(connection, QUEUE_CHANGED if is_queued else PICTURES_WAITING)
+    return True
+
+
+def _check_reason(reason: str) -> None:
+    if reason.strip() and reason.isprintable() and len(reason) <= REASON_CHARACTERS_LIMIT:
+        return
+    raise InvalidRequest.from_problems(
+        (
+            FieldProblem(
+                ("reason",),
+                "bad_reason",
+                f"has {len(reason)} characters; say in 1 to {REASON_CHARACTERS_LIMIT} printable "
+                "ones what was found, for the job's story and the audit log",
+                {"max": REASON_CHARACTERS_LIMIT, "actual": len(reason)},
+            ),
+        )
+    )
+
+
+_FIND_PROSPECT = """
+select coalesce(jobs.status, runs.status) as status, runs.attempt,
+    runs.upstream_task_id as task_id, attention_code, attention_detail,
+    cancel_requested_at is not null as is_cancel_asked, unit_price * jobs.n as cost, currency,
+    coalesce(runs.expires_at, jobs.expires_at) as expires_at, now() as now
+from jobs left join job_runs as runs on runs.job_id = jobs.id
+where jobs.id = $1
+"""

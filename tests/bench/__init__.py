@@ -1,0 +1,1 @@
+"""Tests of the measures: their arithmetic, and that each of them runs."""

@@ -1,0 +1,1 @@
+"""Proofs of the doors for what comes unasked."""

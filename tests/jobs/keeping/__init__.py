@@ -1,0 +1,1 @@
+"""Keeping pictures of finished jobs, and the alarm when they are at risk."""

@@ -1,0 +1,1 @@
+"""Tests of storms, crash points, and the checker that judges both."""

@@ -1,0 +1,62 @@
+"""Reports: what counts as ridden out, and what is said when it was not."""
+
+from app.bench.storm.check import Finding, Kind, Verdict
+from app.bench.storm.report import StormReport, count_refusals
+
+SECOND_TASK = Finding(Kind.DUPLICATE, "task-2", "billed 1 images for 'fox'")
+
+
+def make_report(verdict: Verdict) -> StormReport:
+    return StormReport(
+        seed=7,
+        contender="dashgate",
+        again="python -m app.bench.storm --seeds 7",
+        seconds=30.0,
+        ended_in_storm=12,
+        statuses={"succeeded": 59, "canceled": 1},
+        strikes={"kill": 30, "freeze": 4},
+        billed_images=100,
+        in_flight_peaks={"east": 6},
+        refused_calls={},
+        verdict=verdict,
+    )
+
+
+def test_a_fair_storm_is_one_line() -> None:
+    report = make_report(Verdict(0, ()))
+
+    assert report.passed
+    assert report.explain() == report.to_line()
+    assert "\n" not in report.to_line()
+    assert "seed 7: 60 jobs (1 canceled, 59 succeeded) in 30 s" in report.to_line()
+
+
+def test_what_was_wrong_is_told_with_the_way_to_have_it_again() -> None:
+    report = make_report(Verdict(1, (SECOND_TASK,)))
+
+    assert not report.passed
+    assert "task-2" in report.explain()
+    assert report.explain().endswith("again: python -m app.bench.storm --seeds 7")
+
+
+def test_a_picture_paid_for_twice_counts_though_it_is_booked() -> None:
+    report = make_report(Verdict(1, (), booked=(SECOND_TASK,)))
+
+    assert not report.passed
+    assert report.count(Kind.DUPLICATE) == 0
+    assert "task-2" in report.explain()
+
+
+def test_a_long_list_of_harm_is_cut() -> None:
+    report = make_report(Verdict(90, (SECOND_TASK,) * 90))
+
+    assert "and 70 more" in report.explain()
+
+
+def test_refusals_are_counted_by_endpoint_and_code() -> None:
+    refused = {"create": {"Throttling.RateQuota": 2}, "list": {"Throttling.RateQuota": 1}}
+
+    assert count_refusals(refused) == {
+        "create Throttling.RateQuota": 2,
+        "list Throttling.RateQuota": 1,
+    }

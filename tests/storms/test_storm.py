@@ -1,0 +1,47 @@
+"""The kill storm on every run: three seeds; many more by hand, `python -m app.bench.storm`."""
+
+import pytest
+
+from app.bench.storm import Kind, StormOptions, StormReport, run_storm
+
+pytestmark = pytest.mark.timeout(300)
+
+JOBS = 60
+STORM_SECONDS = 10.0
+
+
+def expect_storm(report: StormReport) -> None:
+    """It was one: orders came through, and blows fell on the way."""
+    assert sum(report.statuses.values()) > JOBS / 2, report.explain()
+    assert report.strikes["kill"] >= 4, report.explain()
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_nothing_is_lost_or_made_twice_while_processes_die(database: str, seed: int) -> None:
+    options = StormOptions(jobs=JOBS, storm_seconds=STORM_SECONDS, database_url=database)
+
+    report = await run_storm(seed, options)
+
+    assert report.passed, report.explain()
+    expect_storm(report)
+
+
+async def test_nothing_is_lost_or_made_twice_while_postgres_crashes_too() -> None:
+    report = await run_storm(3, StormOptions(jobs=JOBS, storm_seconds=STORM_SECONDS))
+
+    assert report.passed, report.explain()
+    expect_storm(report)
+    assert report.strikes["crash"] >= 1
+
+
+async def test_a_gateway_that_simply_tries_again_is_caught(database: str) -> None:
+    options = StormOptions(
+        jobs=JOBS, storm_seconds=STORM_SECONDS, database_url=database, contender="naive"
+    )
+
+    report = await run_storm(1, options)
+
+    assert report.duplicate_count > 0, report.explain()
+    assert report.count(Kind.DUPLICATE) == report.duplicate_count
+    assert report.count(Kind.LEDGER) > 0
+    assert "again: python -m app.bench.storm --seeds 1" in report.explain()
