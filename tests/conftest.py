@@ -4,6 +4,7 @@
 needs several connections. `session` is one connection that is rolled back: for single stores.
 """
 
+import logging
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
@@ -37,6 +38,16 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     if _server in config.stash:
         del os.environ[SERVER_VARIABLE]
         config.stash[_server].close()
+
+
+@pytest.fixture(autouse=True)
+def root_logger() -> Iterator[None]:
+    """Give back the root logger: a command run inside a test logs to that test's stderr."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.fixture(scope="session")

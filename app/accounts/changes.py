@@ -2,17 +2,13 @@
 
 from typing import Any
 
-from sqlalchemy import insert, text, update
+from sqlalchemy import func, insert, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.accounts.key_rest import IS_RESTING, RESUMED
-from app.accounts.tables import Account, AccountEvent, AccountPace
+from app.accounts.story import RESUMED
+from app.accounts.tables import Account, AccountEvent, AccountPace, Lane
 from app.audit.record import record_audit
 from app.kit.errors import Conflict
-
-_IS_ANY_RESTING = text(
-    f"select exists (select from lanes where account_id = :account_id and {IS_RESTING})"
-)
 
 
 def refuse_removed(account: Account) -> None:
@@ -42,8 +38,13 @@ async def end_pauses(session: AsyncSession, account: Account) -> bool:
         .values(is_suspended=False, strikes=0, paused_until=None, pause_code=None)
         .returning(AccountPace.model)
     )
-    is_any_resting = await session.scalar(_IS_ANY_RESTING, {"account_id": account.id})
-    if not paused.all() and not is_any_resting:
+    rested = await session.scalars(
+        update(Lane)
+        .where(Lane.account_id == account.id, Lane.rests_until > func.now())
+        .values(rests_until=None)
+        .returning(Lane.id)
+    )
+    if not [*paused, *rested]:
         return False
     await session.execute(
         insert(AccountEvent).values(account_id=account.id, type=RESUMED, detail={})

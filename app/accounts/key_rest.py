@@ -1,25 +1,17 @@
 """An API key that the upstream refuses rests, while another key of its account works."""
 
+from datetime import timedelta
 from uuid import UUID
 
 from app.accounts.story import Happening, write_account_event
 from app.kit.postgres.database import Connection
 
 RESTED = "key.rested"
-RESUMED = "account.resumed"
 
-IS_RESTING = f"""
-exists (
-    select from account_events as rest
-    where rest.account_id = lanes.account_id and rest.at > now() - interval '10 minutes'
-        and rest.type = '{RESTED}' and rest.detail->>'lane_id' = lanes.id::text
-        and not exists (
-            select from account_events as later
-            where later.account_id = rest.account_id and later.at >= rest.at
-                and later.type = '{RESUMED}'
-        )
-)
-"""
+REST = timedelta(minutes=10)
+"""Then it is tried again: somebody may have put it right."""
+
+IS_RESTING = "coalesce(lanes.rests_until > now(), false)"
 """A condition on a row of `lanes`."""
 
 
@@ -33,6 +25,9 @@ async def rest_key(connection: Connection, account_id: UUID, lane_id: UUID, code
         return True
     if not row["has_another"]:
         return False
+    await connection.execute(
+        "update lanes set rests_until = now() + $2::interval where id = $1", lane_id, REST
+    )
     detail = {"lane_id": str(lane_id), "hint": row["api_key_hint"], "code": code}
     await write_account_event(connection, account_id, None, Happening(RESTED, detail))
     return True

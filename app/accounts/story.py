@@ -14,6 +14,7 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 SUSPENDED = "account.suspended"
 PAUSED = "account.paused"
 RECOVERED = "account.recovered"
+RESUMED = "account.resumed"
 PRIMED = "account.primed"
 UNFORESEEN = "account.unforeseen"
 

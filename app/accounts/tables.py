@@ -60,6 +60,8 @@ class Lane(Base):
     removed_at: Mapped[datetime | None]
     upstream_key_id: Mapped[str | None] = mapped_column(Text)
     """The upstream's own name of this key, learned from its list of tasks."""
+    rests_until: Mapped[datetime | None]
+    """Refused by the upstream, and not used until then: the account has another key."""
 
 
 class AccountPace(Base):

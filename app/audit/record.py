@@ -7,6 +7,7 @@ from sqlalchemy import func, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.audit.tables import AuditEntry
+from app.kit.postgres.database import Connection
 
 
 async def record_audit(
@@ -29,3 +30,22 @@ async def record_audit(
             detail=detail,
         )
     )
+
+
+async def note_audit(
+    connection: Connection,
+    *,
+    actor: str,
+    action: str,
+    subject_kind: str,
+    subject_id: UUID,
+    detail: dict[str, Any],
+) -> None:
+    """The same, where the change is the engine's own statement and not a session's."""
+    await connection.execute(_NOTE, actor, action, subject_kind, subject_id, detail)
+
+
+_NOTE = """
+insert into audit_entries (at, actor, action, subject_kind, subject_id, detail)
+values (clock_timestamp(), $1, $2, $3, $4, $5)
+"""

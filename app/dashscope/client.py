@@ -1,6 +1,7 @@
 """DashScope's task API over HTTP: one attempt a call, a timeout and a size cap on each."""
 
 import asyncio
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,19 +13,24 @@ import orjson
 from httpx_aiohttp import AiohttpTransport
 from pydantic import BaseModel, SecretStr, ValidationError
 
-from app.dashscope.errors import is_definite
+from app.dashscope.outcomes import (
+    CreateOutcome,
+    NotSent,
+    OutcomeUnknown,
+    read_create,
+    read_error,
+)
 from app.dashscope.payloads import (
     ASYNC_HEADER,
     IMAGE_TO_IMAGE_PATH,
     OSS_RESOLVE_HEADER,
-    ErrorBody,
     TaskAnswer,
     TaskPage,
     UploadPolicyAnswer,
     make_create_body,
     to_list_time,
 )
-from app.dashscope.retry_after import read_retry_after
+from app.kit.clock import elapsed_seconds
 
 ANSWER_BYTES_LIMIT = 8 * 1024 * 1024
 CONNECT_TIMEOUT_SECONDS = 5.0
@@ -40,41 +46,8 @@ UpstreamHttp: TypeAlias = httpx.AsyncClient
 Shape = TypeVar("Shape", bound=BaseModel)
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """The upstream has made a task."""
-
-    task_id: str
-    request_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """The upstream has said for certain that it made no task."""
-
-    http_status: int
-    code: str
-    message: str
-    request_id: str
-    retry_after_seconds: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class NotSent:
-    """The request never left: no task was made."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class OutcomeUnknown:
-    """The request may have been executed; only the upstream's list can tell."""
-
-    reason: str
-    http_status: int | None = None
-
-
-CreateOutcome = Accepted | Refused | NotSent | OutcomeUnknown
+class TooLateToSend(Exception):
+    """The deadline of a create passed before its request was on the wire: nothing was sent."""
 
 
 class UpstreamTrouble(Exception):
@@ -126,8 +99,13 @@ class DashScope:
         input_fields: Mapping[str, Any],
         parameters: Mapping[str, Any],
         timeout_seconds: float,
+        send_before: float = math.inf,
     ) -> CreateOutcome:
-        """Send one create, never twice; says what is known of its outcome."""
+        """Send one create, never twice; says what is known of its outcome.
+
+        Raises TooLateToSend when `send_before` (by `elapsed_seconds`) has passed by the time the
+        connection stands: a process may be stopped at any moment before.
+        """
         body = orjson.dumps(make_create_body(model, dict(input_fields), dict(parameters)))
         # Below the whole, so that an upstream out of reach is known to have been sent nothing.
         connect_seconds = min(CONNECT_TIMEOUT_SECONDS, timeout_seconds / 2)
@@ -142,6 +120,7 @@ class DashScope:
                 OSS_RESOLVE_HEADER: "enable",
             },
             timeout=httpx.Timeout(timeout_seconds, connect=connect_seconds),
+            extensions={"trace": _Deadline(send_before)},
         )
         try:
             async with asyncio.timeout(timeout_seconds):
@@ -151,7 +130,7 @@ class DashScope:
             return NotSent(f"no connection to the upstream: {type(error).__name__}")
         except (httpx.HTTPError, TimeoutError, AnswerTooLarge) as error:
             return OutcomeUnknown(f"no answer to the create: {type(error).__name__}")
-        return _read_create(response, content)
+        return read_create(response.status_code, response.headers, content)
 
     async def get_task(self, task_id: str) -> TaskAnswer:
         """What the upstream knows of a task; raises UpstreamTrouble."""
@@ -242,6 +221,17 @@ class DashScope:
             raise UpstreamTrouble(f"{name}: {type(error).__name__}") from error
 
 
+@dataclass(frozen=True, slots=True)
+class _Deadline:
+    """Asked by the transport at each of its steps; lets no request begin too late."""
+
+    send_before: float
+
+    async def __call__(self, step: str, _: object) -> None:
+        if step.endswith("send_request_headers.started") and elapsed_seconds() > self.send_before:
+            raise TooLateToSend
+
+
 class AnswerTooLarge(Exception):
     """An answer beyond any that the API gives."""
 
@@ -259,35 +249,6 @@ async def _read_capped(response: httpx.Response) -> bytes:
     return bytes(content).replace(b"\\u0000", b"\\ufffd")
 
 
-def _read_create(response: httpx.Response, content: bytes) -> CreateOutcome:
-    status = response.status_code
-    if status == 200:
-        try:
-            answer = TaskAnswer.model_validate_json(content)
-        except ValidationError:
-            return OutcomeUnknown("a create answered with another shape", status)
-        return Accepted(answer.output.task_id, answer.request_id)
-    if not is_definite(status):
-        return OutcomeUnknown(f"a create answered with HTTP {status}", status)
-    body = _read_error(content)
-    return Refused(
-        http_status=status,
-        code=body.code or f"HTTP{status}",
-        message=body.message,
-        request_id=body.request_id,
-        retry_after_seconds=read_retry_after(
-            response.headers.get("retry-after"), date=response.headers.get("date")
-        ),
-    )
-
-
-def _read_error(content: bytes) -> ErrorBody:
-    try:
-        return ErrorBody.model_validate_json(content)
-    except ValidationError:
-        return ErrorBody(message="the upstream refused without saying why")
-
-
 def _describe_error(path: str, status: int, content: bytes) -> str:
-    body = _read_error(content)
+    body = read_error(content)
     return f"GET {path}: HTTP {status} {body.code} {body.message} ({body.request_id})"

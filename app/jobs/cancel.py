@@ -5,7 +5,7 @@ from enum import Enum
 from uuid import UUID
 
 from app.jobs.core.state import CancelAsked, Rules
-from app.jobs.engine.judge import Judge
+from app.jobs.engine.judge import Judge, Witness
 from app.jobs.lifecycle import Action, JobStatus, Stop
 from app.jobs.moves import StaleRun
 from app.jobs.store import get_job
@@ -26,10 +26,12 @@ class CancelResult(Enum):
     """It has ended otherwise, or its pictures are being kept."""
 
 
-async def cancel_job(pool: Pool, job_id: UUID, *, team_id: UUID | None) -> CancelResult:
+async def cancel_job(
+    pool: Pool, job_id: UUID, *, team_id: UUID | None, witness: Witness | None = None
+) -> CancelResult:
     """Cancel a job, or note that it should stop; raises NotFound for none of that team's."""
     await get_job(pool, job_id, team_id=team_id)
-    await _hear(pool, job_id, CancelAsked())
+    await _hear(pool, job_id, CancelAsked(), witness)
     job = await get_job(pool, job_id, team_id=team_id)
     if job.status is JobStatus.CANCELED:
         return CancelResult.CANCELED
@@ -50,8 +52,10 @@ async def cancel_queued_job(pool: Pool, job_id: UUID, *, team_id: UUID | None) -
     return any(isinstance(action, Stop) for action in actions)
 
 
-async def _hear(pool: Pool, job_id: UUID, wish: CancelAsked) -> tuple[Action, ...]:
+async def _hear(
+    pool: Pool, job_id: UUID, wish: CancelAsked, witness: Witness | None = None
+) -> tuple[Action, ...]:
     try:
-        return await Judge(pool, WISH_RULES).hear(job_id, wish)
+        return await Judge(pool, WISH_RULES).hear(job_id, wish, witness=witness)
     except StaleRun:
         return ()

@@ -1,5 +1,6 @@
 """A person's wish to have a job tried again: what it means in each state, and what it may cost."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -9,12 +10,12 @@ from uuid import UUID
 from app.billing.money import format_amount
 from app.jobs.cancel import WISH_RULES
 from app.jobs.core.state import RequeueAsked
-from app.jobs.engine.judge import Judge
+from app.jobs.engine.judge import Judge, Witness
 from app.jobs.events import PICTURES_WAITING, QUEUE_CHANGED, wake, write_event
-from app.jobs.lifecycle import JobStatus
+from app.jobs.lifecycle import Action, JobStatus
 from app.jobs.moves import StaleRun
 from app.kit.errors import Conflict, FieldProblem, InvalidRequest, NotFound
-from app.kit.postgres.database import Pool, transaction
+from app.kit.postgres.database import Connection, Pool, transaction
 
 REASON_CHARACTERS_LIMIT = 500
 HASTENED = "job.hastened"
@@ -56,22 +57,33 @@ class Prospect:
 
 
 async def requeue_job(
-    pool: Pool, job_id: UUID, *, reason: str, is_cost_agreed: bool = False
+    pool: Pool,
+    job_id: UUID,
+    *,
+    reason: str,
+    is_cost_agreed: bool = False,
+    witness: Callable[[Connection, RequeueResult], Awaitable[None]] | None = None,
 ) -> RequeueResult:
     """Have a job tried again, as far as its state allows, and say what that has meant.
 
+    The witness writes into the transaction that does it.
     Raises InvalidRequest for a reason that is none, NotFound, Conflict with what to do instead,
     and CostNotAgreed, which tells what is known.
     """
     _check_reason(reason)
     prospect = await _find_prospect(pool, job_id)
     meaning = find_meaning(job_id, prospect)
+
+    async def tell(connection: Connection, _: tuple[Action, ...]) -> None:
+        if witness is not None:
+            await witness(connection, meaning)
+
     if meaning in (RequeueResult.GIVE_UP, RequeueResult.END):
         if not is_cost_agreed:
             raise CostNotAgreed(describe_cost(job_id, prospect))
-        is_done = await _give_up(pool, job_id, reason)
+        is_done = await _give_up(pool, job_id, reason, tell)
     else:
-        is_done = await _hasten(pool, job_id, prospect.status, reason)
+        is_done = await _hasten(pool, job_id, prospect.status, reason, tell)
     if not is_done:
         raise Conflict(f"job {job_id} has moved on meanwhile: look again", code="job_moved_on")
     return meaning
@@ -118,15 +130,15 @@ async def _find_prospect(pool: Pool, job_id: UUID) -> Prospect:
     return Prospect(**{**row, "status": JobStatus(row["status"])})
 
 
-async def _give_up(pool: Pool, job_id: UUID, reason: str) -> bool:
+async def _give_up(pool: Pool, job_id: UUID, reason: str, tell: Witness) -> bool:
     try:
-        actions = await Judge(pool, WISH_RULES).hear(job_id, RequeueAsked(reason))
+        actions = await Judge(pool, WISH_RULES).hear(job_id, RequeueAsked(reason), witness=tell)
     except StaleRun:
         return False
     return bool(actions)
 
 
-async def _hasten(pool: Pool, job_id: UUID, status: JobStatus, reason: str) -> bool:
+async def _hasten(pool: Pool, job_id: UUID, status: JobStatus, reason: str, tell: Witness) -> bool:
     async with transaction(pool) as connection:
         is_done = await connection.fetchval(
             "update job_runs set due_at = now() where job_id = $1 and status = $2 returning true",
@@ -138,6 +150,7 @@ async def _hasten(pool: Pool, job_id: UUID, status: JobStatus, reason: str) -> b
         await write_event(connection, job_id, HASTENED, {"status": status, "reason": reason})
         is_queued = status is JobStatus.QUEUED
         await wake(connection, QUEUE_CHANGED if is_queued else PICTURES_WAITING)
+        await tell(connection, ())
     return True
 
 

@@ -123,6 +123,7 @@ class JobRun(Base):
             "team_id",
             "rank_at",
             "job_id",
+            postgresql_include=["n"],
             postgresql_where=text("status = 'queued'"),
         ),
         Index(

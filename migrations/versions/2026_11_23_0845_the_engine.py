@@ -95,6 +95,7 @@ def _change_runs() -> None:
         "ix_job_runs_team_queue",
         "job_runs",
         ["model", "team_id", "rank_at", "job_id"],
+        postgresql_include=["n"],
         postgresql_where=QUEUED,
     )
     op.create_index(
@@ -159,6 +160,7 @@ def _change_runs_back() -> None:
 
 def _learn_paces() -> None:
     op.add_column("lanes", sa.Column("upstream_key_id", sa.Text()))
+    op.add_column("lanes", sa.Column("rests_until", sa.DateTime(timezone=True)))
     for column in (
         sa.Column("pace_share", sa.Double(), server_default="1", nullable=False),
         sa.Column("priming", sa.SmallInteger(), server_default="0", nullable=False),
@@ -209,6 +211,7 @@ def _forget_paces() -> None:
         "service_log_variance",
     ):
         op.drop_column("account_paces", column)
+    op.drop_column("lanes", "rests_until")
     op.drop_column("lanes", "upstream_key_id")
 
 

@@ -8,13 +8,9 @@ from contextlib import closing, suppress
 import orjson
 import pytest
 
-from app.dashscope.client import (
-    ANSWER_BYTES_LIMIT,
-    Accepted,
-    NotSent,
-    OutcomeUnknown,
-    Refused,
-)
+from app.dashscope.client import ANSWER_BYTES_LIMIT, TooLateToSend
+from app.dashscope.outcomes import Accepted, NotSent, OutcomeUnknown, Refused
+from app.kit.clock import elapsed_seconds
 from tests.dashscope.upstreams import (
     API_KEY,
     MODEL,
@@ -53,6 +49,31 @@ async def test_an_answer_with_a_task_is_accepted_and_carries_what_the_wire_asks(
         "parameters": {"n": 1},
         "input": {"prompt": "make it blue", "images": ["https://img.example/a.png"]},
     }
+
+
+async def test_a_process_that_was_stopped_while_it_connected_sends_nothing_too_late() -> None:
+    heard = bytearray()
+    connected = asyncio.Event()
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connected.set()
+        heard.extend(await reader.read())
+        writer.close()
+
+    server = await asyncio.start_server(listen, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, calling(f"http://127.0.0.1:{port}/api/v1") as api:
+        with pytest.raises(TooLateToSend):
+            await api.create_task(
+                MODEL,
+                input_fields={},
+                parameters={},
+                timeout_seconds=5,
+                send_before=elapsed_seconds(),
+            )
+        await connected.wait()
+
+    assert heard == b""
 
 
 async def test_a_refused_connection_is_known_not_to_have_sent() -> None:

@@ -73,6 +73,7 @@ def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
         "DASHGATE_SECRET_KEY",
         "DASHGATE_ADMIN_KEY",
         "DASHGATE_KEY",
+        "DASHGATE_EVENTBRIDGE_TOKEN",
     ):
         monkeypatch.setenv(name, SECRET)
 

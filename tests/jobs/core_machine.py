@@ -11,7 +11,7 @@ from uuid import UUID
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from app.dashscope.client import Accepted, OutcomeUnknown, Refused
+from app.dashscope.outcomes import Accepted, OutcomeUnknown, Refused
 from app.dashscope.payloads import (
     ListedTask,
     TaskStatus,

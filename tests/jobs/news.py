@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from app.dashscope.client import Refused
+from app.dashscope.outcomes import Refused
 from app.dashscope.payloads import TaskAnswer
 from app.jobs.core.decide import decide
 from app.jobs.core.state import (

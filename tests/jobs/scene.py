@@ -30,6 +30,14 @@ FAST = 1_000.0
 """Submits a second: no test waits for the pace unless it is about the pace."""
 
 
+class CannotWrite(Exception):
+    """What a witness of a change may meet."""
+
+
+async def fail_to_write(*_: object) -> None:
+    raise CannotWrite
+
+
 @dataclass(frozen=True, slots=True)
 class Scene:
     """Each method is one transaction of the engine, on a database of its own."""

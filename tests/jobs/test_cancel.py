@@ -8,12 +8,12 @@ from uuid import UUID
 
 import pytest
 
-from app.dashscope.client import NotSent, OutcomeUnknown, Refused
+from app.dashscope.outcomes import NotSent, OutcomeUnknown, Refused
 from app.jobs.cancel import CancelResult, cancel_job, cancel_queued_job
 from app.jobs.core.state import Created, Listed, Unprepared
 from app.jobs.lifecycle import Fence, Requeue, Run
 from app.kit.errors import NotFound
-from tests.jobs.scene import Scene, ended_with
+from tests.jobs.scene import CannotWrite, Scene, ended_with, fail_to_write
 from tests.jobs.watcher import SETTLED, Watcher, watching
 
 URL = "https://result.example/a.png?Signature=s"
@@ -49,6 +49,16 @@ class TestQueued:
         await expect_free(scene, job_id)
         assert (await scene.get(job_id)).error_code is None
         assert await scene.attempts_of(job_id) == []
+
+    async def test_it_stays_queued_when_its_witness_cannot_write_it_down(
+        self, scene: Scene
+    ) -> None:
+        job_id = await scene.accept()
+
+        with pytest.raises(CannotWrite):
+            await cancel_job(scene.pool, job_id, team_id=None, witness=fail_to_write)
+
+        assert (await scene.get(job_id)).status == "queued"
 
     async def test_a_job_that_went_back_to_the_queue_can_be_canceled(self, scene: Scene) -> None:
         fence = await scene.submitting()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.dashscope.client import Accepted, NotSent, OutcomeUnknown, Refused
+from app.dashscope.outcomes import Accepted, NotSent, OutcomeUnknown, Refused
 from app.dashscope.payloads import TaskStatus
 from app.jobs.core.creates import LONGEST_DELAY_SECONDS, back_off
 from app.jobs.core.doubts import REVIEW_CODE

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from app.dashscope import client as dashscope_client
-from app.dashscope.client import Accepted
+from app.dashscope.outcomes import Accepted
 from app.jobs.engine import follow
 from app.jobs.engine.follow import (
     PAGE,

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 from asyncpg import InterfaceError
 
-from app.dashscope.client import Accepted, NotSent, OutcomeUnknown, Refused
+from app.dashscope.outcomes import Accepted, NotSent, OutcomeUnknown, Refused
 from app.dashscope.payloads import TaskAnswer, TaskStatus
 from app.jobs.core.state import (
     Answered,

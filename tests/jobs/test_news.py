@@ -3,7 +3,7 @@
 import pytest
 
 from app.accounts.news import Barred, Crowded, News, Reach, Taken, Throttled, Troubled, Unforeseen
-from app.dashscope.client import Accepted, CreateOutcome, NotSent, OutcomeUnknown, Refused
+from app.dashscope.outcomes import Accepted, CreateOutcome, NotSent, OutcomeUnknown, Refused
 from app.jobs.core.news import to_news, to_task_news
 from app.jobs.core.state import Unprepared
 

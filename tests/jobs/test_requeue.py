@@ -12,7 +12,7 @@ from app.jobs.requeue import REASON_CHARACTERS_LIMIT, CostNotAgreed, RequeueResu
 from app.kit.errors import Conflict, GatewayError, InvalidRequest, NotFound
 from app.kit.ids import make_uuid7
 from app.kit.postgres.database import connect
-from tests.jobs.scene import Scene
+from tests.jobs.scene import CannotWrite, Scene, fail_to_write
 
 REASON = "looked it up: no task of ours"
 CANDIDATES = "these tasks may be this job's: t-7"
@@ -56,6 +56,23 @@ async def test_a_create_in_review_is_given_up_and_its_job_waits_again(scene: Sce
     assert (attempt["outcome"], attempt["error_code"]) == ("absent", "given_up")
     assert attempt["error_message"] == REASON
     assert (await scene.claim()).fence == Fence(fence.job_id, 2)
+
+
+@pytest.mark.parametrize("is_reviewed", [True, False])
+async def test_nothing_is_done_when_its_witness_cannot_write_it_down(
+    scene: Scene, *, is_reviewed: bool
+) -> None:
+    job_id = (await in_review(scene)).job_id if is_reviewed else await scene.accept()
+    await scene.pool.execute(LATER, job_id)
+    run, story = await scene.run_of(job_id), await scene.story_of(job_id)
+
+    with pytest.raises(CannotWrite):
+        await requeue_job(
+            scene.pool, job_id, reason=REASON, is_cost_agreed=True, witness=fail_to_write
+        )
+
+    assert await scene.run_of(job_id) == run
+    assert await scene.story_of(job_id) == story
 
 
 async def test_a_task_that_is_given_up_is_watched_so_that_its_cost_is_booked(scene: Scene) -> None:

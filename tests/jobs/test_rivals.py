@@ -3,6 +3,9 @@
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
+from uuid import UUID
+
+import pytest
 
 from app.jobs.core.state import RequeueAsked
 from app.jobs.engine.judge import Judge
@@ -72,6 +75,24 @@ class TestRivals:
 
         assert [await watcher.task_of(fence) for fence in fences] == tasks
 
+    @pytest.mark.parametrize("is_known_to_share", [True, False])
+    async def test_accounts_whose_tasks_show_in_one_list_are_rivals(
+        self, watcher: Watcher, *, is_known_to_share: bool
+    ) -> None:
+        """That two accounts are one upstream is seen by a listed task that the other one has."""
+        other_lane = await watcher.add_lane()
+        doubt = await watcher.in_doubt()
+        shown = await watcher.sent(other_lane)
+        task_id = await watcher.ended(KEYS[1], prompt="another edit")
+        await watcher.hear_accepted(shown, task_id if is_known_to_share else "of-another-list")
+        await watcher.in_doubt(other_lane)
+        await move_to_another_account(watcher, other_lane)
+        made = await watcher.ended()
+
+        await watcher.resolve()
+
+        assert await watcher.task_of(doubt) == (None if is_known_to_share else made)
+
     async def test_the_same_words_are_for_a_person_and_hold_up_nobody(
         self, watcher: Watcher
     ) -> None:
@@ -99,7 +120,7 @@ class TestRivals:
         fence, rival, tasks = await self._in_review(watcher)
 
         await watcher.hear_accepted(rival, tasks[1])
-        await watcher.resolve()
+        await watcher.review()
 
         run = await watcher.run_of(fence)
         assert (run["status"], run["upstream_task_id"]) == ("running", tasks[0])
@@ -116,10 +137,36 @@ class TestRivals:
 
         await watcher.desk.judge.hear(rival.job_id, RequeueAsked("made nothing"))
         assert (await watcher.job(rival)).status == "queued"
-        await watcher.resolve()
+        await watcher.review()
 
         assert await watcher.task_of(fence) == tasks[0]
         assert await watcher.orphans() == {tasks[1]: "watched"}
+
+    async def test_creates_in_review_are_looked_for_on_a_round_of_their_own(
+        self, watcher: Watcher
+    ) -> None:
+        await self._in_review(watcher)
+        lists = await watcher.calls("list")
+
+        await watcher.resolve()
+        assert await watcher.calls("list") == lists
+
+        await watcher.review()
+        assert await watcher.calls("list") == lists + 1
+
+    async def test_a_task_that_either_may_have_made_is_asked_for_once(
+        self, watcher: Watcher
+    ) -> None:
+        other_lane = await watcher.add_lane()
+        for lane in (None, other_lane):
+            await watcher.in_doubt(lane)
+        await watcher.ended()
+        queries = await watcher.calls("query")
+
+        await watcher.resolve()
+        await watcher.resolve()
+
+        assert await watcher.calls("query") == queries + 1
 
     async def _in_review(self, watcher: Watcher) -> tuple[Fence, Fence, list[str]]:
         other_lane = await watcher.add_lane()
@@ -207,3 +254,28 @@ def lose_patience(watcher: Watcher) -> None:
     """As if an hour had passed for the engine, and for the upstream only a minute."""
     rules = replace(RULES, review_after=SETTLED)
     watcher.desk.judge = Judge(watcher.scene.pool, rules)
+
+
+async def move_to_another_account(watcher: Watcher, lane_id: UUID) -> None:
+    """As if the lane and all that went out on it had always been another account's."""
+    pool = watcher.scene.pool
+    account_id: UUID = await pool.fetchval(
+        """
+        insert into accounts (id, name, region, base_url)
+        select gen_random_uuid(), 'another', region, base_url from accounts returning id
+        """
+    )
+    for table, key in (("lanes", "id"), ("attempts", "lane_id"), ("job_runs", "lane_id")):
+        await pool.execute(
+            f"update {table} set account_id = $1 where {key} = $2",
+            account_id,
+            lane_id,
+        )
+    await pool.execute(
+        """
+        update job_runs set account_id = $1 where job_id in (
+            select job_id from attempts where account_id = $1
+        )
+        """,
+        account_id,
+    )

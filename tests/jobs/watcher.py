@@ -7,11 +7,11 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from app.dashscope.client import Accepted
+from app.dashscope.outcomes import Accepted
 from app.jobs.core.state import Created, Rules
 from app.jobs.engine.follow import AccountDesk, follow_running
 from app.jobs.engine.judge import Judge
-from app.jobs.engine.reconcile import resolve_doubts
+from app.jobs.engine.reconcile import resolve_doubts, resolve_reviews
 from app.jobs.engine.strays import find_late_tasks, settle_orphans
 from app.jobs.engine.watch import AccountView
 from app.jobs.lifecycle import Action, Doubt, Fence, Run
@@ -62,6 +62,9 @@ class Watcher:
 
     async def resolve(self) -> None:
         await resolve_doubts(self.desk, MODEL)
+
+    async def review(self) -> None:
+        await resolve_reviews(self.desk, MODEL)
 
     async def settle(self) -> None:
         await settle_orphans(self.desk, MODEL)

@@ -16,7 +16,8 @@ from tests.journeys.traveller import (
 )
 from tests.waiting import wait_until
 
-HANG = {"do": "hang", "seconds": 30}
+HANG_SECONDS = 30
+HANG = {"do": "hang", "seconds": HANG_SECONDS}
 
 
 async def count_calls(traveller: Traveller, endpoint: str) -> int:
@@ -125,7 +126,7 @@ async def test_a_worker_that_is_told_to_stop_ends_what_it_has_and_goes(
     began = time.monotonic()
     await gateway.stop("worker")
 
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < HANG_SECONDS / 2
     assert gateway.members["worker"].process is not None
     assert gateway.members["worker"].process.returncode == 0
     assert (await survivor.get(keeping))["status"] == "succeeded"
@@ -143,7 +144,7 @@ async def test_a_worker_that_is_told_to_stop_gives_back_what_takes_too_long(
     began = time.monotonic()
     await gateway.stop("worker")
 
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < HANG_SECONDS / 2
     (run,) = await query(
         gateway, "select status, lease_token from job_runs where job_id = $1", job["id"]
     )

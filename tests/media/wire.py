@@ -23,7 +23,9 @@ class Wire:
 
     answer: Answer
     requests: list[Request] = field(default_factory=list)
-    writers: list[asyncio.StreamWriter] = field(default_factory=list)
+    answering: list[tuple[asyncio.Task[None] | None, asyncio.StreamWriter]] = field(
+        default_factory=list
+    )
     port: int = 0
 
     @property
@@ -31,7 +33,7 @@ class Wire:
         return f"127.0.0.1:{self.port}"
 
     async def take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.writers.append(writer)
+        self.answering.append((asyncio.current_task(), writer))
         try:
             request = await _read_request(reader)
             self.requests.append(request)
@@ -41,6 +43,14 @@ class Wire:
             pass
         finally:
             writer.close()
+
+    async def hang_up(self) -> None:
+        """End what still answers, so that no task is left for a later test to stumble over."""
+        for task, writer in self.answering:
+            writer.transport.abort()
+            if task:
+                task.cancel()
+        await asyncio.gather(*(task for task, _ in self.answering if task), return_exceptions=True)
 
 
 @asynccontextmanager
@@ -52,8 +62,7 @@ async def serve(answer: Answer) -> AsyncIterator[Wire]:
         yield wire
     finally:
         server.close()
-        for writer in wire.writers:
-            writer.transport.abort()
+        await wire.hang_up()
         await server.wait_closed()
 
 

@@ -88,7 +88,7 @@ def test_a_duplicate_that_is_booked_as_waste_is_counted_and_forgiven() -> None:
     verdict = check(
         make_evidence(
             tasks=(make_task(), make_task("task-2")),
-            books={"wasted_images": 1, "wasted_task_ids": frozenset({"task-2"})},
+            books={"wasted_images": 1, "wasted": {"task-2": "job-1"}},
         )
     )
 

@@ -5,7 +5,16 @@ from itertools import pairwise
 
 import pytest
 
-from app.bench.storm.plan import Order, Strike, list_weather, plan_orders, plan_strikes, slow_down
+from app.bench.storm.contenders.dashgate import SETTINGS
+from app.bench.storm.plan import (
+    FREEZE_SECONDS,
+    Order,
+    Strike,
+    list_weather,
+    plan_orders,
+    plan_strikes,
+    slow_down,
+)
 
 STORM_SECONDS = 15.0
 
@@ -65,6 +74,21 @@ def test_on_a_slow_machine_blows_are_rarer_and_crashes_are_not() -> None:
     at_twice = sorted(each.at_seconds * (1 if each.deed == "crash" else 2) for each in strikes)
     assert [each.at_seconds for each in slowed] == at_twice
     assert Counter(each.deed for each in slowed) == Counter(each.deed for each in strikes)
+
+
+def test_no_task_stays_hidden_longer_than_the_gateway_is_told() -> None:
+    weather = list_weather()
+    late = max(rule.seconds for rule in weather if rule.on == "create" and rule.when == "before")
+    hidden = max(rule.seconds + (rule.for_seconds or 0) for rule in weather if rule.do == "lost")
+    stale = max(rule.seconds for rule in weather if rule.do == "stale")
+    prepare, submit, settle = (
+        float(SETTINGS[f"DASHGATE_{name}_SECONDS"])
+        for name in ("PREPARE", "SUBMIT_TIMEOUT", "SETTLE")
+    )
+
+    longest = prepare + FREEZE_SECONDS[1] + late + hidden + stale
+
+    assert longest + 1 <= prepare + submit + settle
 
 
 def test_the_upstream_errs_everywhere() -> None:

@@ -1,12 +1,18 @@
 """Reports: what counts as ridden out, and what is said when it was not."""
 
+from pathlib import Path
+
 from app.bench.storm.check import Finding, Kind, Verdict
+from app.bench.storm.contenders.dashgate import Dashgate
 from app.bench.storm.report import StormReport, count_refusals
+from app.kit.crypto import Vault
+from app.kit.postgres.database import Pool, Sessions
+from tests.jobs.scene import make_scene
 
 SECOND_TASK = Finding(Kind.DUPLICATE, "task-2", "billed 1 images for 'fox'")
 
 
-def make_report(verdict: Verdict) -> StormReport:
+def make_report(verdict: Verdict, **stories: tuple[str, ...]) -> StormReport:
     return StormReport(
         seed=7,
         contender="dashgate",
@@ -19,6 +25,7 @@ def make_report(verdict: Verdict) -> StormReport:
         in_flight_peaks={"east": 6},
         refused_calls={},
         verdict=verdict,
+        stories=stories,
     )
 
 
@@ -37,6 +44,12 @@ def test_what_was_wrong_is_told_with_the_way_to_have_it_again() -> None:
     assert not report.passed
     assert "task-2" in report.explain()
     assert report.explain().endswith("again: python -m app.bench.storm --seeds 7")
+
+
+def test_the_story_of_a_job_that_came_to_harm_is_told() -> None:
+    report = make_report(Verdict(1, (SECOND_TASK,)), job7=("12:00 queued", "12:01 given up"))
+
+    assert "  job job7:\n    12:00 queued\n    12:01 given up\n" in report.explain()
 
 
 def test_a_picture_paid_for_twice_counts_though_it_is_booked() -> None:
@@ -60,3 +73,16 @@ def test_refusals_are_counted_by_endpoint_and_code() -> None:
         "create Throttling.RateQuota": 2,
         "list Throttling.RateQuota": 1,
     }
+
+
+async def test_a_story_is_read_from_the_gateways_own_tables(
+    pool: Pool, sessions: Sessions, vault: Vault, database: str, tmp_path: Path
+) -> None:
+    scene = await make_scene(pool, sessions, vault)
+    fence = await scene.submitting()
+
+    contender = Dashgate(database, "http://upstream.invalid/api/v1", tmp_path, (), 0)
+    lines = await contender.tell_story(str(fence.job_id))
+
+    assert "accepted" in lines[0]
+    assert "attempt 1" in "".join(lines)

@@ -100,7 +100,7 @@ def _check_surplus(evidence: Evidence) -> Iterator[Finding]:
     """I3: what was billed beyond one task a job is booked as waste."""
     owners = {task_id: job for job in evidence.books.jobs for task_id in job.task_ids}
     for task in evidence.surplus():
-        if task.task_id in evidence.books.wasted_task_ids:
+        if task.task_id in evidence.books.wasted:
             continue
         owner = owners.get(task.task_id)
         if owner is None or owner.status == "succeeded":
@@ -113,7 +113,7 @@ def _check_surplus(evidence: Evidence) -> Iterator[Finding]:
 
 def _list_booked(evidence: Evidence) -> Iterator[Finding]:
     for task in evidence.surplus():
-        if task.task_id in evidence.books.wasted_task_ids:
+        if task.task_id in evidence.books.wasted:
             detail = f"billed {task.image_count} images for {task.prompt!r}, booked as waste"
             yield Finding(Kind.DUPLICATE, task.task_id, detail)
 

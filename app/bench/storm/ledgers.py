@@ -68,7 +68,8 @@ class Books:
     """What the ledger has charged teams for."""
     wasted_images: int
     """What the ledger has booked as paid for nothing."""
-    wasted_task_ids: frozenset[str] = frozenset()
+    wasted: Mapping[str, str] = field(default_factory=dict)
+    """The job of each task that is booked as waste."""
     disagreements: tuple[str, ...] = ()
     """What the ledger's and the daily usage's own audits found."""
 

@@ -1,8 +1,8 @@
 """What is said of a storm: one line, and what was wrong below it."""
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from app.bench.storm.check import Kind, Verdict
 
@@ -29,6 +29,8 @@ class StormReport:
     refused_calls: Mapping[str, int]
     """Calls that the upstream itself refused, by endpoint and code."""
     verdict: Verdict
+    stories: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """What has happened to jobs that something is wrong with, line by line."""
 
     @property
     def passed(self) -> bool:
@@ -63,6 +65,8 @@ class StormReport:
         ]
         if len(findings) > FINDINGS_SHOWN:
             shown.append(f"  and {len(findings) - FINDINGS_SHOWN} more")
+        for job_id, lines in self.stories.items():
+            shown += [f"  job {job_id}:", *(f"    {line}" for line in lines)]
         if shown:
             shown.append(f"  again: {self.again}")
         return "\n".join([self.to_line(), *shown])

@@ -10,12 +10,12 @@ from typing import Any
 
 import httpx
 
-from app.bench.storm.check import Evidence, check, count_in_flight_peaks
+from app.bench.storm.check import Evidence, Verdict, check, count_in_flight_peaks
 from app.bench.storm.clients import Clients
 from app.bench.storm.contenders.contract import ACCOUNT_KEYS, SLOTS, Contender, Lost
 from app.bench.storm.crew import Crew
 from app.bench.storm.database import Database
-from app.bench.storm.ledgers import read_bill
+from app.bench.storm.ledgers import Books, read_bill
 from app.bench.storm.options import StormOptions
 from app.bench.storm.plan import Strike, list_weather, plan_strikes, slow_down
 from app.bench.storm.report import StormReport, count_refusals
@@ -27,6 +27,7 @@ START_SECONDS = 60.0
 COLLECT_SECONDS = 30.0
 QUIET_START_SECONDS = 1.0
 SLOWNESS_LIMIT = 2.0
+STORIES_TOLD = 3
 IN_FLIGHT_LIMIT = 2 * SLOTS
 """Tasks of an account: those that run, and as many at most that wait so that no slot idles."""
 
@@ -84,7 +85,7 @@ class Scene:
             heard=self.clients.report(),
             in_flight_limits=dict.fromkeys(ACCOUNT_KEYS, IN_FLIGHT_LIMIT),
         )
-        options = self.options
+        options, verdict = self.options, check(evidence)
         return StormReport(
             seed=seed,
             contender=options.contender,
@@ -98,8 +99,21 @@ class Scene:
             billed_images=bill["image_count"],
             in_flight_peaks=count_in_flight_peaks(evidence),
             refused_calls=count_refusals(bill["calls"]["refused"]),
-            verdict=check(evidence),
+            verdict=verdict,
+            stories=await self._tell_stories(verdict, books),
         )
+
+    async def _tell_stories(self, verdict: Verdict, books: Books) -> dict[str, tuple[str, ...]]:
+        """What has happened to the first jobs that something is wrong with."""
+        job_ids = {job.job_id for job in books.jobs}
+        suspects = [
+            books.wasted.get(finding.subject, finding.subject)
+            for finding in (*verdict.findings, *verdict.booked)
+        ]
+        wanted = [job_id for job_id in dict.fromkeys(suspects) if job_id in job_ids]
+        return {
+            job_id: await self.contender.tell_story(job_id) for job_id in wanted[:STORIES_TOLD]
+        }
 
     async def _wait_until_ready(self) -> float:
         """How many times slower than a quiet machine this one has started the gateway."""

@@ -4,18 +4,18 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import typer
-from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.audit.record import record_audit
-from app.cli.context import in_transaction, load_settings, who_acts
+from app.audit.record import note_audit
+from app.cli.context import load_settings, who_acts
 from app.cli.operators.job_reads import AskedJob, parse_id, to_document, with_pool
 from app.cli.output import AsJson, print_json
 from app.jobs.cancel import CancelResult, cancel_job
+from app.jobs.lifecycle import Action, Stop
 from app.jobs.queue.standing import Place, find_place
 from app.jobs.requeue import CostNotAgreed, RequeueResult, requeue_job
 from app.jobs.store import JobRecord, get_job
 from app.kit.errors import Conflict
-from app.kit.postgres.database import Pool
+from app.kit.postgres.database import Connection, Pool
 from app.settings import Settings
 
 CANCEL_ANSWERS = {
@@ -40,7 +40,14 @@ def cancel(*, job_id: AskedJob, as_json: AsJson = False) -> None:
     settings, wanted = load_settings(), parse_id(job_id)
 
     async def work(pool: Pool) -> tuple[CancelResult, Seen]:
-        result = await cancel_job(pool, wanted, team_id=None)
+        job = await get_job(pool, wanted, team_id=None)
+
+        async def audit(connection: Connection, actions: tuple[Action, ...]) -> None:
+            is_over = any(isinstance(action, Stop) for action in actions)
+            result = CancelResult.CANCELED if is_over else CancelResult.ASKED
+            await _audit(connection, "job.canceled", job, {"result": result.value})
+
+        result = await cancel_job(pool, wanted, team_id=None, witness=audit)
         return result, await _look(pool, wanted)
 
     result, seen = with_pool(settings, work)
@@ -48,7 +55,6 @@ def cancel(*, job_id: AskedJob, as_json: AsJson = False) -> None:
     if result is CancelResult.TOO_LATE:
         why = "has ended" if job.status.is_final else "its pictures are paid for, and being kept"
         raise Conflict(f"too late to cancel job {wanted}, it is {job.status}: {why}")
-    _audit("job.canceled", wanted, {"result": result.value, "team": job.team})
     _print_outcome(settings, seen, CANCEL_ANSWERS[result], as_json=as_json)
 
 
@@ -67,15 +73,21 @@ def requeue(
     settings, wanted = load_settings(), parse_id(job_id)
 
     async def work(pool: Pool) -> tuple[RequeueResult, Seen]:
-        result = await requeue_job(pool, wanted, reason=reason, is_cost_agreed=is_cost_agreed)
+        job = await get_job(pool, wanted, team_id=None)
+
+        async def audit(connection: Connection, result: RequeueResult) -> None:
+            detail = {"result": result.value, "reason": reason}
+            await _audit(connection, "job.requeued", job, detail)
+
+        result = await requeue_job(
+            pool, wanted, reason=reason, is_cost_agreed=is_cost_agreed, witness=audit
+        )
         return result, await _look(pool, wanted)
 
     try:
         result, seen = with_pool(settings, work)
     except CostNotAgreed as error:
         raise CostNotAgreed(f"{error.message}. If that is right, say --yes") from None
-    detail = {"result": result.value, "reason": reason, "team": seen[0].team}
-    _audit("job.requeued", wanted, detail)
     _print_outcome(settings, seen, REQUEUE_ANSWERS[result], as_json=as_json)
 
 
@@ -83,18 +95,17 @@ async def _look(pool: Pool, job_id: UUID) -> Seen:
     return await get_job(pool, job_id, team_id=None), await find_place(pool, job_id)
 
 
-def _audit(action: str, job_id: UUID, detail: dict[str, Any]) -> None:
-    async def write(session: AsyncSession) -> None:
-        await record_audit(
-            session,
-            actor=who_acts(),
-            action=action,
-            subject_kind="job",
-            subject_id=job_id,
-            detail=detail,
-        )
-
-    in_transaction(write)
+async def _audit(
+    connection: Connection, action: str, job: JobRecord, detail: dict[str, Any]
+) -> None:
+    await note_audit(
+        connection,
+        actor=who_acts(),
+        action=action,
+        subject_kind="job",
+        subject_id=job.id,
+        detail={**detail, "team": job.team},
+    )
 
 
 def _print_outcome(settings: Settings, seen: Seen, answer: str, *, as_json: bool) -> None:

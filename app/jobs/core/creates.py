@@ -2,8 +2,8 @@
 
 from typing import assert_never
 
-from app.dashscope.client import Accepted, CreateOutcome, NotSent, OutcomeUnknown, Refused
 from app.dashscope.errors import Remedy, find_policy
+from app.dashscope.outcomes import Accepted, CreateOutcome, NotSent, OutcomeUnknown, Refused
 from app.jobs.core.state import Dice, Rules, RunState, Unprepared
 from app.jobs.lifecycle import Decision, Doubt, Fail, Requeue, Run
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import assert_never
 
-from app.dashscope.client import Accepted
+from app.dashscope.outcomes import Accepted
 from app.dashscope.payloads import TaskStatus
 from app.jobs.core.creates import after_create
 from app.jobs.core.doubts import after_list

@@ -12,8 +12,8 @@ from app.accounts.news import (
     Troubled,
     Unforeseen,
 )
-from app.dashscope.client import Accepted, CreateOutcome, NotSent, OutcomeUnknown, Refused
 from app.dashscope.errors import CROWDED_CODE, Policy, Remedy, Scope, find_policy
+from app.dashscope.outcomes import Accepted, CreateOutcome, NotSent, OutcomeUnknown, Refused
 from app.jobs.core.state import Unprepared
 
 NOT_SENT_CODE = "not_sent"

@@ -17,7 +17,7 @@ from app.jobs.core.state import Rules
 from app.jobs.engine.dispatch import LaneDesk, work_lane
 from app.jobs.engine.follow import AccountDesk, Patience, follow_account
 from app.jobs.engine.judge import Judge
-from app.jobs.engine.reconcile import resolve_doubts
+from app.jobs.engine.reconcile import resolve_doubts, resolve_reviews
 from app.jobs.engine.strays import find_late_tasks, settle_orphans
 from app.jobs.engine.submit import ReadInput
 from app.jobs.engine.watch import AccountView
@@ -149,6 +149,7 @@ class Section:
         yield self._follow_loop(orchestra, desk)
         yield self._round_loop("doubts", resolve_doubts, desk, orchestra, DOUBT_SECONDS)
         stray_seconds = min(LONGEST_STRAY_SECONDS, timings.settle_seconds / 2 + DOUBT_SECONDS)
+        yield self._round_loop("reviews", resolve_reviews, desk, orchestra, stray_seconds)
         yield self._round_loop("orphans", settle_orphans, desk, orchestra, stray_seconds)
         yield self._round_loop("late", find_late_tasks, desk, orchestra, stray_seconds)
         if account.state == "active":

@@ -10,6 +10,7 @@ from app.jobs.core.state import Created
 from app.jobs.engine.claim import LaneTurn, claim_submission
 from app.jobs.engine.judge import Judge
 from app.jobs.engine.submit import ReadInput, Submission, submit
+from app.kit.clock import elapsed_seconds
 from app.kit.faultpoints import faultpoint
 from app.kit.loop import wait_for_any
 from app.kit.postgres.database import UniqueViolation, transaction
@@ -46,7 +47,7 @@ async def work_lane(
     nudge.clear()
     waits: list[float] = []
     for model in models:
-        send_before = asyncio.get_running_loop().time() + desk.prepare_seconds
+        send_before = elapsed_seconds() + desk.prepare_seconds
         submission, wait_seconds = await _claim(desk, model)
         if submission is not None:
             faultpoint("claim.committed")

@@ -5,19 +5,21 @@ What is held of the running tasks is one page of their ids: it does not grow wit
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from time import monotonic
 from uuid import UUID
 
 import structlog
 
 from app.accounts.paces import learn_key_id, to_run_times
 from app.dashscope.client import UpstreamTrouble
-from app.dashscope.payloads import ListedTask
+from app.dashscope.payloads import ListedTask, TaskAnswer, TaskStatus
 from app.jobs.core.state import Answered, Spotted
 from app.jobs.core.watch_pace import next_look_seconds
 from app.jobs.engine.judge import Judge
-from app.jobs.engine.watch import WINDOW_SKEW, AccountView, cancel_task, find_answer, list_tasks
+from app.jobs.engine.watch import WINDOW_SKEW, AccountView, cancel_task, find_answer, list_pages
 from app.jobs.lifecycle import CancelTask
 from app.kit.clock import Clock
 from app.kit.faultpoints import faultpoint
@@ -48,6 +50,8 @@ class AccountDesk:
     """Whether the upstream's name of some API key of the account is still to be learned."""
     page_ends: dict[str, tuple[datetime, str]] = field(default_factory=dict)
     """The last task of the last look, when a model's running tasks are more than a page."""
+    answers: dict[str, TaskAnswer] = field(default_factory=dict, repr=False)
+    """What finished tasks that have no owner yet have answered."""
 
     @property
     def pool(self) -> Pool:
@@ -64,14 +68,25 @@ class Patience:
 
 
 async def follow_account(desk: AccountDesk, models: Sequence[str], patience: Patience) -> bool:
-    """Look at all of the account's running tasks, then wait until the next look is worth it."""
+    """Look at all of the account's running tasks, then wait until the next look is worth it.
+
+    The beat counts from look to look: how long the upstream took to answer does not slow it.
+    """
     patience.hint.clear()
-    pauses = [patience.base_seconds * LONGEST_PAUSES]
+    began = monotonic()
+    pause = await follow_models(desk, models, patience.base_seconds)
+    left = max(pause - (monotonic() - began), 0.0)
+    await wait_for_any(patience.stop, patience.hint, seconds=left)
+    return True
+
+
+async def follow_models(desk: AccountDesk, models: Sequence[str], base_seconds: float) -> float:
+    """Look once at all of the account's running tasks; the seconds after which to look again."""
+    pauses = [base_seconds * LONGEST_PAUSES]
     for model in models:
         submitted = await follow_running(desk, model)
-        pauses.append(await _find_pause(desk, model, submitted, patience.base_seconds))
-    await wait_for_any(patience.stop, patience.hint, seconds=min(pauses))
-    return True
+        pauses.append(await _find_pause(desk, model, submitted, base_seconds))
+    return min(pauses)
 
 
 async def follow_running(desk: AccountDesk, model: str) -> list[datetime]:
@@ -83,9 +98,7 @@ async def follow_running(desk: AccountDesk, model: str) -> list[datetime]:
     if not running:
         return []
     listed = await _list(desk, model, running)
-    if desk.has_unnamed_keys and listed:
-        await _learn_key_names(desk, listed)
-    final = [task_id for task_id, item in listed.items() if item.status.is_final]
+    final = [task_id for task_id, status in listed.items() if status.is_final]
     suspects = await desk.pool.fetch(
         _LOAD_SUSPECTS,
         desk.account_id,
@@ -118,14 +131,15 @@ async def _find_pause(
     )
 
 
-async def _learn_key_names(desk: AccountDesk, listed: dict[str, ListedTask]) -> None:
+async def _learn_key_names(desk: AccountDesk, listed: Sequence[ListedTask]) -> None:
     """A task that a key's own create was answered with shows the upstream's name of the key."""
-    rows = await desk.pool.fetch(_LOAD_UNNAMED_KEYS, desk.account_id, list(listed))
+    names = {item.task_id: item.api_key_id for item in listed}
+    rows = await desk.pool.fetch(_LOAD_UNNAMED_KEYS, desk.account_id, list(names))
     desk.has_unnamed_keys = bool(rows)
     for row in rows:
-        item = listed.get(row["upstream_task_id"])
-        if item is not None and item.api_key_id is not None:
-            await learn_key_id(desk.pool, row["lane_id"], item.api_key_id)
+        name = names.get(row["upstream_task_id"])
+        if name is not None:
+            await learn_key_id(desk.pool, row["lane_id"], name)
 
 
 async def _load_page(desk: AccountDesk, model: str) -> list[Record]:
@@ -138,24 +152,31 @@ async def _load_page(desk: AccountDesk, model: str) -> list[Record]:
     return rows
 
 
-async def _list(desk: AccountDesk, model: str, running: Sequence[Record]) -> dict[str, ListedTask]:
-    """What the list shows of them; nothing when it cannot be had: they are then asked for."""
+async def _list(desk: AccountDesk, model: str, running: Sequence[Record]) -> dict[str, TaskStatus]:
+    """What the list shows of them, as far as it can be had: the others are asked for."""
     wanted = {row["upstream_task_id"] for row in running}
     since = running[0]["submitted_at"] - WINDOW_SKEW
+    found: dict[str, TaskStatus] = {}
     try:
-        items = await list_tasks(desk.view, model, since=since, now=desk.clock(), wanted=wanted)
+        async with aclosing(list_pages(desk.view, model, since=since, now=desk.clock())) as pages:
+            async for page in pages:
+                items = [item for item in page.data if item.task_id in wanted]
+                found |= {item.task_id: item.status for item in items}
+                if desk.has_unnamed_keys and items:
+                    await _learn_key_names(desk, items)
+                if len(found) == len(wanted):
+                    break
     except UpstreamTrouble as error:
         log.warning("account.list_failed", account_id=str(desk.account_id), reason=str(error))
-        return {}
-    return {item.task_id: item for item in items if item.task_id in wanted}
+    return found
 
 
-async def _look_at(desk: AccountDesk, row: Record, listed: dict[str, ListedTask]) -> None:
+async def _look_at(desk: AccountDesk, row: Record, listed: dict[str, TaskStatus]) -> None:
     """Ask for one task, unless the list already says that it goes on."""
     task_id, attempt = row["upstream_task_id"], row["attempt"]
-    item = listed.get(task_id)
-    if item is not None and not item.status.is_final:
-        actions = await desk.judge.hear_surely(row["job_id"], Spotted(attempt, item.status))
+    status = listed.get(task_id)
+    if status is not None and not status.is_final:
+        actions = await desk.judge.hear_surely(row["job_id"], Spotted(attempt, status))
         for action in actions:
             if isinstance(action, CancelTask):
                 await cancel_task(desk.view, action.task_id)
@@ -164,7 +185,7 @@ async def _look_at(desk: AccountDesk, row: Record, listed: dict[str, ListedTask]
     if answer is None:
         return
     faultpoint("task.answered")
-    news = Answered(attempt, answer, is_listed=item is not None)
+    news = Answered(attempt, answer, is_listed=status is not None)
     await desk.judge.hear_surely(row["job_id"], news)
     faultpoint("task.recorded")
 

@@ -1,6 +1,7 @@
 """News becomes facts: read the job's state, decide, and write, in one transaction."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
@@ -30,6 +31,9 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 RETRY_SECONDS = 0.5
 
+Witness = Callable[[Connection, tuple[Action, ...]], Awaitable[None]]
+"""Writes what belongs to a decision into its transaction; not asked where nothing is decided."""
+
 
 @dataclass(frozen=True, slots=True)
 class Judge:
@@ -38,7 +42,9 @@ class Judge:
     pool: Pool
     rules: Rules
 
-    async def hear(self, job_id: UUID, event: Event) -> tuple[Action, ...]:
+    async def hear(
+        self, job_id: UUID, event: Event, *, witness: Witness | None = None
+    ) -> tuple[Action, ...]:
         """Decide about a job and write what was decided; a CancelTask is left for the caller.
 
         Raises StaleRun.
@@ -55,6 +61,8 @@ class Judge:
                     await record(connection, fence, action)
                 if isinstance(action, Collect) and standing is not None:
                     await _learn(connection, standing, action)
+            if actions and witness is not None:
+                await witness(connection, actions)
         _log(job_id, actions)
         return actions
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 import structlog
 
 from app.dashscope.client import UpstreamTrouble
-from app.dashscope.payloads import ListedTask
+from app.dashscope.payloads import ListedTask, TaskAnswer
 from app.jobs.core.candidates import (
     CLOCK_SKEW,
     OpenCreate,
@@ -23,6 +23,9 @@ from app.kit.faultpoints import faultpoint
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
+ANSWERS_KEPT = 500
+"""Of tasks that may be somebody's: that many answers are remembered, some kilobytes each."""
+
 
 async def resolve_doubts(desk: AccountDesk, model: str) -> bool:
     """Look in the upstream's list for creates whose outcome was lost, and decide about each.
@@ -30,7 +33,19 @@ async def resolve_doubts(desk: AccountDesk, model: str) -> bool:
     Says whether there are any. Those of one time share a look, so that an old one, for which
     there may be too much to list, holds up no other.
     """
-    doubts = await load_creates(desk, model, DOUBTFUL, desk.judge.rules.settle)
+    return await _resolve_each(desk, model, DOUBTFUL)
+
+
+async def resolve_reviews(desk: AccountDesk, model: str) -> bool:
+    """The same for creates that a person must look at: they may still clear up by themselves.
+
+    They may stay for days, so they are worth a look more rarely.
+    """
+    return await _resolve_each(desk, model, IN_REVIEW)
+
+
+async def _resolve_each(desk: AccountDesk, model: str, which: str) -> bool:
+    doubts = await load_creates(desk, model, which, desk.judge.rules.settle)
     for group in group_by_window(doubts):
         await _resolve(desk, model, group)
     return bool(doubts)
@@ -107,10 +122,20 @@ async def find_unattached(
 
 async def find_match(desk: AccountDesk, task: ListedTask, create: OpenCreate) -> Match:
     """Whose a task is by its own words; unseen while it goes on or cannot be asked for."""
-    answer = await find_answer(desk.view, task.task_id) if task.status.is_final else None
+    answer = await _find_final(desk, task.task_id) if task.status.is_final else None
     if answer is None:
         return Match.UNSEEN
     return match_content(answer, prompt=create.prompt, n=create.n)
+
+
+async def _find_final(desk: AccountDesk, task_id: str) -> TaskAnswer | None:
+    """Asked for once, however many creates may have made it: what has ended stays as it is."""
+    answer = desk.answers.get(task_id) or await find_answer(desk.view, task_id)
+    if answer is not None and answer.output.task_status.is_final:
+        desk.answers[task_id] = answer
+        if len(desk.answers) > ANSWERS_KEPT:
+            del desk.answers[next(iter(desk.answers))]
+    return answer
 
 
 _LOAD = """
@@ -125,13 +150,17 @@ join jobs on jobs.id = attempts.job_id
 join lanes on lanes.id = attempts.lane_id
 """
 
-DOUBTFUL = """
+_UNANSWERED = """
 join job_runs as runs on runs.job_id = attempts.job_id and runs.attempt = attempts.number
 where runs.account_id = $1 and runs.model = $2 and runs.status = 'submitting'
     and (runs.lease_expires_at is null or runs.lease_expires_at < now())
-order by attempts.intended_at
 """
+
+DOUBTFUL = f"{_UNANSWERED} and runs.attention_code is null order by attempts.intended_at"
 """Creates that nobody waits for an answer to any more."""
+
+IN_REVIEW = f"{_UNANSWERED} and runs.attention_code is not null order by attempts.intended_at"
+"""Those of them that a person must look at."""
 
 RIVAL = """
 join job_runs as runs on runs.job_id = attempts.job_id and runs.attempt = attempts.number

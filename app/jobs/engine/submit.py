@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from app.dashscope.client import CreateOutcome, DashScope, UpstreamTrouble
+from app.dashscope.client import DashScope, TooLateToSend, UpstreamTrouble
+from app.dashscope.outcomes import CreateOutcome
 from app.dashscope.payloads import DATA_URI_BYTES_LIMIT
 from app.jobs.core.state import Unprepared
 from app.jobs.lifecycle import Fence
@@ -38,7 +39,7 @@ async def submit(
     send_before: float,
     timeout_seconds: float,
 ) -> CreateOutcome | Unprepared:
-    """Send the create unless `send_before` (event-loop time) has passed.
+    """Send the create unless `send_before` (by `elapsed_seconds`) has passed.
 
     The deadline keeps a process that was paused after its claim from sending long after others
     have given the claim up.
@@ -56,15 +57,17 @@ async def submit(
     input_fields: dict[str, Any] = {"prompt": submission.prompt, "images": images}
     if submission.negative_prompt:
         input_fields["negative_prompt"] = submission.negative_prompt
-    if asyncio.get_running_loop().time() > send_before:
-        return Unprepared("the claim was too old to send")
     faultpoint("create.before_post")
-    return await upstream.create_task(
-        submission.model,
-        input_fields=input_fields,
-        parameters=submission.parameters,
-        timeout_seconds=timeout_seconds,
-    )
+    try:
+        return await upstream.create_task(
+            submission.model,
+            input_fields=input_fields,
+            parameters=submission.parameters,
+            timeout_seconds=timeout_seconds,
+            send_before=send_before,
+        )
+    except TooLateToSend:
+        return Unprepared("the claim was too old to send")
 
 
 async def _to_wire(

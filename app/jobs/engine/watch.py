@@ -1,12 +1,13 @@
 """The look at an account's tasks over HTTP: the list for all, a query for one; paced."""
 
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
 
 from app.dashscope.client import DashScope, TaskWindow, UpstreamTrouble
-from app.dashscope.payloads import ListedTask, TaskAnswer
+from app.dashscope.payloads import ListedTask, TaskAnswer, TaskPage
 from app.kit.pace import Pace
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -26,36 +27,38 @@ class AccountView:
 
 
 async def list_tasks(
-    view: AccountView,
-    model: str,
-    *,
-    since: datetime,
-    now: datetime,
-    until: datetime | None = None,
-    wanted: set[str] | None = None,
+    view: AccountView, model: str, *, since: datetime, now: datetime, until: datetime | None = None
 ) -> list[ListedTask]:
-    """The account's tasks of that time, page by page until all the wanted ones were seen.
+    """All of the account's tasks of that time.
 
-    Raises UpstreamTrouble; also when all tasks are wanted, which is the default, and there are
-    too many to have seen them all.
+    Raises UpstreamTrouble, also when there are too many to have seen them all.
+    """
+    found: list[ListedTask] = []
+    async for page in list_pages(view, model, since=since, now=now, until=until):
+        if page.total_page > PAGES_LIMIT:
+            raise UpstreamTrouble(f"list: more than {PAGES_LIMIT} pages")
+        found += page.data
+    return found
+
+
+async def list_pages(
+    view: AccountView, model: str, *, since: datetime, now: datetime, until: datetime | None = None
+) -> AsyncGenerator[TaskPage]:
+    """The same page by page, for who needs not hold them all; `PAGES_LIMIT` at most.
+
+    Raises UpstreamTrouble.
     """
     end = now + WINDOW_SKEW
     end = end if until is None else min(until, end)
     window = TaskWindow(model, max(since, now - WINDOW_LIMIT), end)
-    found: list[ListedTask] = []
     if window.since >= window.until:
-        return found
-    for page_number in range(1, PAGES_LIMIT + 1):
+        return
+    for number in range(1, PAGES_LIMIT + 1):
         await view.list_pace.take()
-        page = await view.upstream.list_tasks(window, page=page_number)
-        found += page.data
-        if page_number >= page.total_page or not page.data:
-            return found
-        if wanted is not None and wanted <= {item.task_id for item in found}:
-            return found
-    if wanted is None:
-        raise UpstreamTrouble(f"list: more than {PAGES_LIMIT} pages")
-    return found
+        page = await view.upstream.list_tasks(window, page=number)
+        yield page
+        if number >= page.total_page or not page.data:
+            return
 
 
 async def find_answer(view: AccountView, task_id: str) -> TaskAnswer | None:

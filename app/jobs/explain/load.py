@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from app.accounts.key_rest import RESUMED
-from app.accounts.story import PAUSED, RECOVERED, SUSPENDED
+from app.accounts.story import PAUSED, RECOVERED, RESUMED, SUSPENDED
 from app.jobs.explain.facts import (
     AttemptFacts,
     Entry,

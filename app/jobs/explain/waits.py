@@ -4,8 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from app.accounts.key_rest import RESUMED
-from app.accounts.story import PAUSED, RECOVERED, SUSPENDED
+from app.accounts.story import PAUSED, RECOVERED, RESUMED, SUSPENDED
 from app.jobs.explain.facts import Event, Facts, Setback, Spell
 from app.jobs.explain.phrases import say_seconds
 from app.jobs.requeue import HASTENED

@@ -145,24 +145,21 @@ left join team_queues on team_queues.model = mine.model and team_queues.team_id 
 _FIND_STORED = _FIND_OWN.format(mine=_STORED)
 _FIND_COMING = _FIND_OWN.format(mine=_COMING)
 
-# Of each other team no more jobs are counted than its share until the tag has room for.
+# Of each other team no more jobs are looked at than its share until the tag has room for, and
+# those few that show how many images they ask for. One walk over the index tells both.
 _LIST_OTHERS = """
-select weight, virtual_time, images_per_job, job_count
+select weight, virtual_time, images_per_job, least(job_count, share) as job_count
 from team_queues join teams on teams.id = team_queues.team_id
 cross join lateral (
-    select avg(n) as images_per_job from (
+    select least(
+        $5::int, 1 + ($4::float8 - greatest(virtual_time, $3::float8)) * weight
+    )::int as share
+) as room
+cross join lateral (
+    select count(*) as job_count, avg(n) as images_per_job from (
         select n from job_runs
         where status = 'queued' and model = $1 and team_id = team_queues.team_id
-        order by rank_at, job_id limit $6
-    ) as first
-) as sample
-cross join lateral (
-    select count(*) as job_count from (
-        select from job_runs
-        where status = 'queued' and model = $1 and team_id = team_queues.team_id
-        limit least(
-            $5::int, 1 + ($4::float8 - greatest(virtual_time, $3::float8)) * weight
-        )::int
+        order by rank_at, job_id limit greatest(share, $6)
     ) as first
 ) as line
 where team_queues.model = $1 and team_queues.team_id <> $2 and is_waiting and weight > 0

@@ -15,13 +15,15 @@ TEAM_PREFIX = "storm-"
 async def read_books(connection: Connection) -> Books:
     """Everything that the checker wants to know of the gateway's database."""
     spent_images, wasted_images = await connection.fetchrow(_SUM_IMAGES) or (0, 0)
-    wasted = await connection.fetch("select upstream_task_id from orphans where state = 'wasted'")
+    wasted = await connection.fetch(
+        "select upstream_task_id, job_id from orphans where state = 'wasted'"
+    )
     disagreements = (*await find_imbalances(connection), *await find_drift(connection))
     return Books(
         jobs=tuple(_to_job(row) for row in await connection.fetch(_LOAD_JOBS)),
         spent_images=spent_images,
         wasted_images=wasted_images,
-        wasted_task_ids=frozenset(row["upstream_task_id"] for row in wasted),
+        wasted={row["upstream_task_id"]: str(row["job_id"]) for row in wasted},
         disagreements=tuple(map(str, disagreements)),
     )
 

@@ -80,6 +80,9 @@ class Contender(Protocol):
     async def read_books(self) -> Books:
         """All of its books."""
 
+    async def tell_story(self, job_id: str) -> tuple[str, ...]:
+        """What has happened to a job, a line each; nothing when it keeps no such story."""
+
 
 def draw_input() -> str:
     """The picture that every order wants edited, as a data URI."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
+from uuid import UUID
 
 import httpx
 from pydantic import SecretStr
@@ -27,10 +28,19 @@ from app.bench.storm.crew import Command
 from app.bench.storm.ledgers import Books
 from app.bench.storm.plan import TEAMS, Order
 from app.billing.price_store import ensure_default_prices
+from app.jobs.explain.load import load_facts
+from app.jobs.explain.story import tell_story
 from app.kit.clock import utc_now
 from app.kit.crypto import Vault
 from app.kit.ids import make_uuid7
-from app.kit.postgres.database import Connection, Sessions, connect, make_engine, make_sessions
+from app.kit.postgres.database import (
+    Connection,
+    Sessions,
+    connect,
+    make_engine,
+    make_sessions,
+    open_pool,
+)
 from app.teams.rules import KeySettings, TeamSettings
 from app.teams.store import create_key, create_team
 
@@ -40,15 +50,16 @@ HOST = "127.0.0.1"
 CALL_SECONDS = 5.0
 FINAL = frozenset({"succeeded", "failed", "canceled", "expired"})
 
-# A create is waited for (prepare, submit, settle) longer than a process is ever frozen: one that
-# is frozen amid its create sends the rest of it afterwards.
+# What the gateway is told of the upstream must hold: prepare, submit and settle are longer than
+# all that can keep a task from being seen. A process is frozen amid its create and sends the rest
+# afterwards, the upstream makes the task late, forgets it for a while, and shows an old list.
 SETTINGS = {
     "DASHGATE_NO_SETUP": "1",
     "DASHGATE_SECRET_KEY": SECRET,
     "DASHGATE_DATABASE_POOL_SIZE": "5",
     "DASHGATE_PREPARE_SECONDS": "0.5",
     "DASHGATE_SUBMIT_TIMEOUT_SECONDS": "1",
-    "DASHGATE_SETTLE_SECONDS": "2.5",
+    "DASHGATE_SETTLE_SECONDS": "7",
     "DASHGATE_WATCH_INTERVAL_SECONDS": "0.2",
     "DASHGATE_STOP_GRACE_SECONDS": "3",
 }
@@ -139,6 +150,14 @@ class Dashgate:
 
     async def read_books(self) -> Books:
         return await self._read(read_books)
+
+    async def tell_story(self, job_id: str) -> tuple[str, ...]:
+        pool = await open_pool(self.database_url, max_size=2)
+        try:
+            story = tell_story(await load_facts(pool, UUID(job_id)))
+        finally:
+            await pool.close()
+        return tuple(f"{line.at:%H:%M:%S.%f} {line.text}" for line in story.timeline)
 
     async def _call(
         self, http: httpx.AsyncClient, team: int, method: str, path: str, **options: Any

@@ -1,0 +1,75 @@
+"""What is known after a create: its answer, or how it failed (pure)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from app.dashscope.errors import is_definite
+from app.dashscope.payloads import ErrorBody, TaskAnswer
+from app.dashscope.retry_after import read_retry_after
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The upstream has made a task."""
+
+    task_id: str
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The upstream has said for certain that it made no task."""
+
+    http_status: int
+    code: str
+    message: str
+    request_id: str
+    retry_after_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NotSent:
+    """The request never left: no task was made."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeUnknown:
+    """The request may have been executed; only the upstream's list can tell."""
+
+    reason: str
+    http_status: int | None = None
+
+
+CreateOutcome = Accepted | Refused | NotSent | OutcomeUnknown
+
+
+def read_create(status: int, headers: Mapping[str, str], content: bytes) -> CreateOutcome:
+    """What an answer says: a task, a refusal for certain, or nothing certain."""
+    if status == 200:
+        try:
+            answer = TaskAnswer.model_validate_json(content)
+        except ValidationError:
+            return OutcomeUnknown("a create answered with another shape", status)
+        return Accepted(answer.output.task_id, answer.request_id)
+    if not is_definite(status):
+        return OutcomeUnknown(f"a create answered with HTTP {status}", status)
+    body = read_error(content)
+    return Refused(
+        http_status=status,
+        code=body.code or f"HTTP{status}",
+        message=body.message,
+        request_id=body.request_id,
+        retry_after_seconds=read_retry_after(headers.get("retry-after"), date=headers.get("date")),
+    )
+
+
+def read_error(content: bytes) -> ErrorBody:
+    """Never fails: of an answer without the upstream's error shape no more is known."""
+    try:
+        return ErrorBody.model_validate_json(content)
+    except ValidationError:
+        return ErrorBody(message="the upstream refused without saying why")
