@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import func, insert, update
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.accounts.story import RESUMED
@@ -27,6 +27,16 @@ async def audit(
         subject_kind="account",
         subject_id=account.id,
         detail={"name": account.name, **detail},
+    )
+
+
+async def hold_paces(session: AsyncSession, account: Account) -> None:
+    """Keep the engine from resting the account's keys meanwhile: it too takes the paces first."""
+    await session.execute(
+        select(AccountPace.model)
+        .where(AccountPace.account_id == account.id)
+        .order_by(AccountPace.model)
+        .with_for_update()
     )
 
 

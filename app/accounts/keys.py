@@ -4,7 +4,7 @@ from pydantic import SecretStr
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.accounts.changes import audit, end_pauses, refuse_removed
+from app.accounts.changes import audit, end_pauses, hold_paces, refuse_removed
 from app.accounts.directory import to_key_place
 from app.accounts.rules import check_api_key, to_hint
 from app.accounts.tables import Account, Lane
@@ -47,6 +47,7 @@ async def replace_keys(
     """
     refuse_removed(account)
     check_api_key(api_key)
+    await hold_paces(session, account)
     replaced = await _list_lanes(session, account)
     for lane in replaced:
         lane.removed_at = utc_now()

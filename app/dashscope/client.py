@@ -41,13 +41,16 @@ LIST_PAGE_SIZE = 100
 # The aiohttp transport lets some of its own errors through.
 QUERY_TROUBLE = (httpx.HTTPError, aiohttp.ClientError, TimeoutError)
 
+# Headers without the body that they announce are no request yet.
+_SENDING = ("send_request_headers.started", "send_request_body.started")
+
 UpstreamHttp: TypeAlias = httpx.AsyncClient
 
 Shape = TypeVar("Shape", bound=BaseModel)
 
 
 class TooLateToSend(Exception):
-    """The deadline of a create passed before its request was on the wire: nothing was sent."""
+    """The deadline of a create passed before its body was on the wire: nothing was asked."""
 
 
 class UpstreamTrouble(Exception):
@@ -228,7 +231,7 @@ class _Deadline:
     send_before: float
 
     async def __call__(self, step: str, _: object) -> None:
-        if step.endswith("send_request_headers.started") and elapsed_seconds() > self.send_before:
+        if step.endswith(_SENDING) and elapsed_seconds() > self.send_before:
             raise TooLateToSend
 
 

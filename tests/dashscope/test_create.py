@@ -8,9 +8,9 @@ from contextlib import closing, suppress
 import orjson
 import pytest
 
+from app.dashscope import client as dashscope_client
 from app.dashscope.client import ANSWER_BYTES_LIMIT, TooLateToSend
 from app.dashscope.outcomes import Accepted, NotSent, OutcomeUnknown, Refused
-from app.kit.clock import elapsed_seconds
 from tests.dashscope.upstreams import (
     API_KEY,
     MODEL,
@@ -51,29 +51,34 @@ async def test_an_answer_with_a_task_is_accepted_and_carries_what_the_wire_asks(
     }
 
 
-async def test_a_process_that_was_stopped_while_it_connected_sends_nothing_too_late() -> None:
-    heard = bytearray()
-    connected = asyncio.Event()
+@pytest.mark.parametrize(
+    ("looks", "is_begun"),
+    [
+        pytest.param([2.0], False, id="while it connected"),
+        pytest.param([0.0, 2.0], True, id="between headers and body"),
+    ],
+)
+async def test_a_process_that_was_stopped_sends_no_request_too_late(
+    monkeypatch: pytest.MonkeyPatch, looks: list[float], *, is_begun: bool
+) -> None:
+    heard: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
     async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connected.set()
-        heard.extend(await reader.read())
+        heard.set_result(await reader.read())
         writer.close()
 
+    monkeypatch.setattr(dashscope_client, "elapsed_seconds", iter(looks).__next__)
     server = await asyncio.start_server(listen, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     async with server, calling(f"http://127.0.0.1:{port}/api/v1") as api:
         with pytest.raises(TooLateToSend):
             await api.create_task(
-                MODEL,
-                input_fields={},
-                parameters={},
-                timeout_seconds=5,
-                send_before=elapsed_seconds(),
+                MODEL, input_fields={}, parameters={}, timeout_seconds=5, send_before=1.0
             )
-        await connected.wait()
+        head, _, body = (await heard).partition(b"\r\n\r\n")
 
-    assert heard == b""
+    assert bool(head) is is_begun
+    assert body == b""
 
 
 async def test_a_refused_connection_is_known_not_to_have_sent() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from app.accounts.health import UNLEARNED_PRIMING
 from app.dashscope.client import make_create_http, make_query_http
+from app.jobs.core.doubts import REVIEW_CODE
 from app.jobs.engine import conduct
 from app.jobs.engine.conduct import Conductor, Orchestra, Timings
 from app.jobs.events import QUEUE_CHANGED, TASK_HINTED, hint_task
@@ -203,6 +204,27 @@ async def test_a_create_whose_answer_was_lost_is_found_and_not_sent_again(
 
     await wait_until(lambda: stage.has("finalizing", 1))
     assert (await stage.upstream.control("bill"))["task_count"] == 1
+
+
+async def test_a_create_in_review_is_still_looked_for(
+    stage: Stage, sessions: Sessions, vault: Vault
+) -> None:
+    lost = {"on": "create", "do": "reset", "when": "after", "times": 1}
+    await stage.upstream.arm(lost, {"on": "list", "do": "status", "status": 500})
+    await stage.scene.accept()
+    await add_account(sessions, vault, stage, "one")
+
+    async def is_made() -> bool:
+        return bool((await stage.upstream.control("bill"))["task_count"])
+
+    await wait_until(is_made)
+    await stage.scene.pool.execute(
+        "update job_runs set attention_code = $1, attention_since = now()", REVIEW_CODE
+    )
+
+    await stage.upstream.arm()
+
+    await wait_until(lambda: stage.has("finalizing", 1))
 
 
 async def test_a_hint_cuts_the_wait_between_two_looks_short(

@@ -173,6 +173,32 @@ class TestCost:
 
         assert {(await watcher.job(fence)).status for fence, _ in pairs} == {"finalizing"}
 
+    async def test_pages_behind_the_last_one_of_ours_are_not_read(
+        self, slow_watcher: Watcher, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(dashscope_client, "LIST_PAGE_SIZE", 2)
+        for _ in range(4):
+            await slow_watcher.create()
+        await slow_watcher.running()
+
+        await slow_watcher.follow()
+
+        assert await slow_watcher.calls("list") == 1
+
+    async def test_what_was_listed_before_the_list_broke_off_counts(
+        self, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(dashscope_client, "LIST_PAGE_SIZE", 2)
+        pairs = [await watcher.running() for _ in range(3)]
+        for _, task_id in pairs:
+            await watcher.upstream.wait_for(task_id)
+        await watcher.upstream.arm({"on": "list", "do": "status", "status": 500, "every": 2})
+
+        await watcher.follow()
+
+        statuses = [(await watcher.job(fence)).status for fence, _ in pairs]
+        assert statuses == ["running", "finalizing", "finalizing"]
+
 
 class TestUnknown:
     """The upstream denies a task that it took."""

@@ -1,9 +1,19 @@
 """The beat of following: when the next look is due; and names of keys, learned by the way."""
 
+import asyncio
 from datetime import timedelta
 from uuid import UUID
 
-from app.jobs.engine.follow import LONGEST_PAUSES, follow_models
+import pytest
+
+from app.jobs.engine import follow
+from app.jobs.engine.follow import (
+    LONGEST_PAUSES,
+    SHORTEST_REST,
+    Patience,
+    follow_account,
+    follow_models,
+)
 from app.jobs.engine.watch import list_tasks
 from app.jobs.lifecycle import Run
 from app.kit.clock import utc_now
@@ -59,6 +69,46 @@ class TestPause:
 
         await slow_watcher.let_pass(timedelta(seconds=MEDIAN_SECONDS))
         assert await find_pause(slow_watcher) == BASE_SECONDS
+
+
+class TestBeat:
+    @pytest.mark.parametrize(
+        ("look_seconds", "rest_seconds"),
+        [pytest.param(0.0, 1.0, id="a quick look"), pytest.param(0.4, 0.6, id="a slow look")],
+    )
+    async def test_it_counts_from_look_to_look(
+        self,
+        slow_watcher: Watcher,
+        monkeypatch: pytest.MonkeyPatch,
+        look_seconds: float,
+        rest_seconds: float,
+    ) -> None:
+        rests = await self._rest_after(slow_watcher, monkeypatch, look_seconds)
+
+        assert rests == [pytest.approx(rest_seconds)]
+
+    async def test_after_a_look_that_took_too_long_it_rests_for_a_moment(
+        self, slow_watcher: Watcher, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        rests = await self._rest_after(slow_watcher, monkeypatch, 10.0)
+
+        assert rests == [pytest.approx(SHORTEST_REST * BASE_SECONDS)]
+
+    async def _rest_after(
+        self, watcher: Watcher, monkeypatch: pytest.MonkeyPatch, look_seconds: float
+    ) -> list[float]:
+        """The pauses after one look that took that long."""
+        rests: list[float] = []
+
+        async def rest(*_: asyncio.Event, seconds: float) -> None:
+            rests.append(seconds)
+
+        monkeypatch.setattr(follow, "wait_for_any", rest)
+        monkeypatch.setattr(follow, "monotonic", iter([100.0, 100.0 + look_seconds]).__next__)
+        await watcher.running()
+        patience = Patience(BASE_SECONDS, asyncio.Event(), asyncio.Event())
+        await follow_account(watcher.desk, (MODEL,), patience)
+        return rests
 
 
 class TestKeyNames:

@@ -11,7 +11,7 @@ from app.jobs.engine import watch
 from app.jobs.lifecycle import Disown, Fail, Review, Run
 from app.kit.clock import utc_now
 from tests.jobs.scene import Scene
-from tests.jobs.watcher import SETTLE, SETTLED, Watcher, watching
+from tests.jobs.watcher import SETTLE, SETTLED, Watcher, denying, watching
 from tests.waiting import wait_until
 
 A_LITTLE = timedelta(seconds=2)
@@ -250,6 +250,19 @@ class TestSeveralCandidates:
 
         job = await slow_watcher.job(fence)
         assert (job.status, job.attention) == ("submitting", None)
+
+    async def test_one_that_is_denied_for_a_moment_is_asked_for_again(
+        self, watcher: Watcher
+    ) -> None:
+        fence = await watcher.in_doubt()
+        tasks = [await watcher.ended() for _ in range(2)]
+        with denying():
+            await watcher.resolve()
+        assert await watcher.task_of(fence) is None
+
+        await watcher.resolve()
+
+        assert await watcher.task_of(fence) in tasks
 
     async def test_of_two_that_are_ours_one_is_delivered_and_the_other_is_waste_once(
         self, watcher: Watcher

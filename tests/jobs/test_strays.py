@@ -19,7 +19,7 @@ from app.jobs.lifecycle import (
     TaskFacts,
 )
 from tests.jobs.scene import Scene
-from tests.jobs.watcher import Watcher, watching
+from tests.jobs.watcher import Watcher, denying, watching
 
 PAST_MEMORY = UPSTREAM_MEMORY + timedelta(minutes=1)
 LOST = Fail("task_lost", "gone", task=TaskFacts("UNKNOWN", None, None, None, 0))
@@ -99,6 +99,19 @@ class TestLate:
         await watcher.find_late()
 
         assert await watcher.orphans() == {}
+
+    async def test_a_task_that_is_denied_for_a_moment_is_found_afterwards(
+        self, watcher: Watcher
+    ) -> None:
+        await watcher.given_up()
+        task_id = await watcher.ended()
+        with denying():
+            await watcher.find_late()
+        assert await watcher.orphans() == {}
+
+        await watcher.find_late()
+
+        assert await watcher.orphans() == {task_id: "watched"}
 
     async def test_a_task_that_goes_on_is_judged_when_it_has_ended(
         self, slow_watcher: Watcher

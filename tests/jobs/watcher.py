@@ -1,19 +1,23 @@
 """One account watched over a real emulator: what it has is followed, looked up and settled."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+import pytest
+
 from app.dashscope.outcomes import Accepted
+from app.dashscope.payloads import TaskAnswer, TaskStatus
 from app.jobs.core.state import Created, Rules
+from app.jobs.engine import reconcile
 from app.jobs.engine.follow import AccountDesk, follow_running
 from app.jobs.engine.judge import Judge
 from app.jobs.engine.reconcile import resolve_doubts, resolve_reviews
 from app.jobs.engine.strays import find_late_tasks, settle_orphans
-from app.jobs.engine.watch import AccountView
+from app.jobs.engine.watch import AccountView, find_answer
 from app.jobs.lifecycle import Action, Doubt, Fence, Run
 from app.jobs.store import JobRecord
 from app.kit.clock import Clock, utc_now
@@ -30,6 +34,22 @@ OPTIONS = replace(QUICK, keys=dict.fromkeys(KEYS, "main"))
 SETTLE = timedelta(seconds=70)
 SETTLED = SETTLE + timedelta(seconds=1)
 RULES = Rules(settle=SETTLE, dice=lambda: 0.0)
+
+
+@contextmanager
+def denying() -> Iterator[None]:
+    """As if the upstream knew of none of the tasks that it has just listed."""
+
+    async def deny(view: AccountView, task_id: str) -> TaskAnswer | None:
+        answer = await find_answer(view, task_id)
+        if answer is None:
+            return None
+        unknown = answer.output.model_copy(update={"task_status": TaskStatus.UNKNOWN})
+        return answer.model_copy(update={"output": unknown})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reconcile, "find_answer", deny)
+        yield
 
 
 @dataclass

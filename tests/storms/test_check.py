@@ -226,3 +226,14 @@ def test_what_has_ended_stays_as_it_is(events: tuple[str, ...], shown: set[str])
 
 def test_news_of_no_status_may_follow_an_end() -> None:
     assert kinds_of(make_evidence(jobs=(make_job(events=(*ENDED, "webhook.sent")),))) == set()
+
+
+def test_a_create_that_lost_its_task_again_had_given_its_lane_up_before() -> None:
+    tasks, (first, second) = make_pair(second_starts=1.9)
+    disowned = replace(first, events=(*first.events[:-1], "job.disowned", first.events[-1]))
+
+    without, with_it = (
+        check(make_evidence(tasks=tasks, jobs=(job, second))) for job in (first, disowned)
+    )
+
+    assert with_it.count(Kind.CROWDED) == without.count(Kind.CROWDED) - 1

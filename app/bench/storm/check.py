@@ -10,8 +10,9 @@ from itertools import pairwise
 from app.bench.storm.ledgers import BookedAttempt, BookedJob, Books, Hearsay, UpstreamTask
 
 FINAL_EVENTS = frozenset({"job.succeeded", "job.failed", "job.canceled", "job.expired"})
+DISOWNED = "job.disowned"
 STATUS_EVENTS = FINAL_EVENTS | {
-    "job.submitting", "job.running", "job.requeued", "job.disowned", "job.finalizing",
+    "job.submitting", "job.running", "job.requeued", DISOWNED, "job.finalizing",
 }  # fmt: skip
 SENT_OUTCOMES = frozenset({"accepted", "refused"})
 
@@ -184,17 +185,24 @@ def _check_crowding(evidence: Evidence) -> Iterator[Finding]:
         limit = evidence.in_flight_limits.get(account)
         if limit is not None and peak > limit:
             yield Finding(Kind.CROWDED, account, f"{peak} tasks at once, of {limit}")
-    lanes: defaultdict[str, list[BookedAttempt]] = defaultdict(list)
+    lanes: defaultdict[str, list[tuple[BookedAttempt, BookedJob]]] = defaultdict(list)
     for job in evidence.books.jobs:
         for attempt in job.attempts:
             if attempt.outcome in SENT_OUTCOMES:
-                lanes[attempt.lane].append(attempt)
-    for lane, attempts in lanes.items():
-        attempts.sort(key=lambda attempt: attempt.intended_at)
-        for earlier, later in pairwise(attempts):
-            if earlier.settled_at is None or earlier.settled_at > later.intended_at:
-                detail = f"a create began at {later.intended_at} while another was open"
-                yield Finding(Kind.CROWDED, lane, detail)
+                lanes[attempt.lane].append((attempt, job))
+    for sent in lanes.values():
+        sent.sort(key=lambda each: each[0].intended_at)
+        for (earlier, job), (later, next_job) in pairwise(sent):
+            if _was_open(earlier, job, later.intended_at):
+                detail = f"{next_job.job_id} was sent beside it at {later.intended_at}"
+                yield Finding(Kind.CROWDED, job.job_id, detail)
+
+
+def _was_open(attempt: BookedAttempt, job: BookedJob, moment: datetime) -> bool:
+    """Whether the lane was the attempt's; one that lost its task again had given it up before."""
+    if attempt.settled_at is None:
+        return True
+    return attempt.settled_at > moment and DISOWNED not in job.events
 
 
 def count_in_flight_peaks(evidence: Evidence) -> dict[str, int]:

@@ -34,6 +34,8 @@ UNLISTED_PATIENCE = timedelta(seconds=15)
 UNLISTED_PAUSE_SECONDS = 5.0
 """And again after that long."""
 UNLISTED_BATCH = 50
+SHORTEST_REST = 0.2
+"""Share of the usual pause that is left between two looks, however long one took."""
 LONGEST_PAUSES = 5.0
 """How many times the usual pause the list is left alone while no task is likely to end."""
 
@@ -70,13 +72,13 @@ class Patience:
 async def follow_account(desk: AccountDesk, models: Sequence[str], patience: Patience) -> bool:
     """Look at all of the account's running tasks, then wait until the next look is worth it.
 
-    The beat counts from look to look: how long the upstream took to answer does not slow it.
+    The beat counts from look to look: how long the upstream took to answer hardly slows it.
     """
     patience.hint.clear()
     began = monotonic()
     pause = await follow_models(desk, models, patience.base_seconds)
-    left = max(pause - (monotonic() - began), 0.0)
-    await wait_for_any(patience.stop, patience.hint, seconds=left)
+    rest = max(pause - (monotonic() - began), patience.base_seconds * SHORTEST_REST)
+    await wait_for_any(patience.stop, patience.hint, seconds=rest)
     return True
 
 

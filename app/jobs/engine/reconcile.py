@@ -7,7 +7,7 @@ from datetime import timedelta
 import structlog
 
 from app.dashscope.client import UpstreamTrouble
-from app.dashscope.payloads import ListedTask, TaskAnswer
+from app.dashscope.payloads import FINAL_TASK_STATUSES, ListedTask, TaskAnswer, TaskStatus
 from app.jobs.core.candidates import (
     CLOCK_SKEW,
     OpenCreate,
@@ -16,6 +16,7 @@ from app.jobs.core.candidates import (
     weigh,
 )
 from app.jobs.core.content import match_content
+from app.jobs.core.doubts import REVIEW_CODE
 from app.jobs.core.state import Listed, Match
 from app.jobs.engine.follow import AccountDesk
 from app.jobs.engine.watch import find_answer, list_tasks
@@ -25,6 +26,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 ANSWERS_KEPT = 500
 """Of tasks that may be somebody's: that many answers are remembered, some kilobytes each."""
+LASTING = FINAL_TASK_STATUSES - {TaskStatus.UNKNOWN}
 
 
 async def resolve_doubts(desk: AccountDesk, model: str) -> bool:
@@ -129,9 +131,12 @@ async def find_match(desk: AccountDesk, task: ListedTask, create: OpenCreate) ->
 
 
 async def _find_final(desk: AccountDesk, task_id: str) -> TaskAnswer | None:
-    """Asked for once, however many creates may have made it: what has ended stays as it is."""
+    """Asked for once, however many creates may have made it: what has ended stays as it is.
+
+    That the upstream does not know a task is no end: it may know it again.
+    """
     answer = desk.answers.get(task_id) or await find_answer(desk.view, task_id)
-    if answer is not None and answer.output.task_status.is_final:
+    if answer is not None and answer.output.task_status in LASTING:
         desk.answers[task_id] = answer
         if len(desk.answers) > ANSWERS_KEPT:
             del desk.answers[next(iter(desk.answers))]
@@ -156,11 +161,17 @@ where runs.account_id = $1 and runs.model = $2 and runs.status = 'submitting'
     and (runs.lease_expires_at is null or runs.lease_expires_at < now())
 """
 
-DOUBTFUL = f"{_UNANSWERED} and runs.attention_code is null order by attempts.intended_at"
+DOUBTFUL = f"""{_UNANSWERED}
+    and runs.attention_code is distinct from '{REVIEW_CODE}'
+order by attempts.intended_at
+"""
 """Creates that nobody waits for an answer to any more."""
 
-IN_REVIEW = f"{_UNANSWERED} and runs.attention_code is not null order by attempts.intended_at"
-"""Those of them that a person must look at."""
+IN_REVIEW = f"""{_UNANSWERED}
+    and runs.attention_code = '{REVIEW_CODE}'
+order by attempts.intended_at
+"""
+"""Those of them that are a person's to decide."""
 
 RIVAL = """
 join job_runs as runs on runs.job_id = attempts.job_id and runs.attempt = attempts.number

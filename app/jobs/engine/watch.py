@@ -1,6 +1,7 @@
 """The look at an account's tasks over HTTP: the list for all, a query for one; paced."""
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -34,10 +35,11 @@ async def list_tasks(
     Raises UpstreamTrouble, also when there are too many to have seen them all.
     """
     found: list[ListedTask] = []
-    async for page in list_pages(view, model, since=since, now=now, until=until):
-        if page.total_page > PAGES_LIMIT:
-            raise UpstreamTrouble(f"list: more than {PAGES_LIMIT} pages")
-        found += page.data
+    async with aclosing(list_pages(view, model, since=since, now=now, until=until)) as pages:
+        async for page in pages:
+            if page.total_page > PAGES_LIMIT:
+                raise UpstreamTrouble(f"list: more than {PAGES_LIMIT} pages")
+            found += page.data
     return found
 
 

@@ -129,17 +129,18 @@ head as materialized (
     order by queue.virtual_time limit 1
 )"""
 
+# The intent's time is the statement's: its transaction may have begun before the lane was free.
 _WRITES = """
 claimed as (
     update job_runs set status = 'submitting', attempt = attempt + 1, account_id = $1,
         lane_id = $2, slot = slot.number, lease_token = $7,
-        lease_expires_at = now() + make_interval(secs => $6)
+        lease_expires_at = statement_timestamp() + make_interval(secs => $6)
     from head, slot where job_runs.job_id = head.job_id
     returning job_runs.job_id, job_runs.attempt, job_runs.slot
 ),
 intent as (
     insert into attempts (job_id, number, account_id, lane_id, intended_at, outcome)
-    select job_id, attempt, $1, $2, now(), 'intended' from claimed
+    select job_id, attempt, $1, $2, statement_timestamp(), 'intended' from claimed
 ),
 story as (
     insert into job_events (at, job_id, type, detail)
@@ -178,9 +179,9 @@ select
         ) then {GIVE_WAY_SECONDS}
         else {SWEEP_SECONDS}
     end as wait_seconds,
-    claimed.attempt, now() as intended_at, jobs.id as job_id, jobs.model, jobs.prompt,
-    jobs.negative_prompt, jobs.images, jobs.n, jobs.size, jobs.seed, jobs.watermark,
-    jobs.prompt_extend
+    claimed.attempt, statement_timestamp() as intended_at,
+    jobs.id as job_id, jobs.model, jobs.prompt, jobs.negative_prompt, jobs.images,
+    jobs.n, jobs.size, jobs.seed, jobs.watermark, jobs.prompt_extend
 from pace left join claimed on true left join jobs on jobs.id = claimed.job_id
 left join story on true
 """
