@@ -87,7 +87,7 @@ def enter(arguments: list[str]) -> None:
         changed = _prepare(_wanted_stamp(dev=command == "test"))
     except (SetupFailed, OSError, subprocess.TimeoutExpired, KeyboardInterrupt) as failure:
         sys.exit(f"setup: {_known_failure(str(failure)) or str(failure) or 'interrupted'}")
-    if changed or Path(sys.prefix).resolve() != VENV:
+    if changed or Path(sys.prefix).resolve() != VENV.resolve():
         arguments = [str(PYTHON), str(ROOT / "app"), *arguments]
         os.execve(PYTHON, arguments, _clean_environment())  # noqa: S606
 
@@ -175,9 +175,9 @@ def _keep_or_make_venv() -> Stamp | None:
     is_whole = stamp and stamp.runtime and replace(stamp, runtime=None, dev=None) == Stamp()
     if _is_runnable() and (is_whole if stamp else _is_made_by_hand()):
         return stamp
-    if VENV.exists():
+    if VENV.exists() or VENV.is_symlink():
         _say("the .venv here is unfinished, moved or of another Python: making it anew")
-        shutil.rmtree(VENV)
+        VENV.unlink() if VENV.is_symlink() else shutil.rmtree(VENV)
     _make_venv()
     return None
 

@@ -84,6 +84,30 @@ def test_a_moved_checkout_gets_a_new_venv(ready: Checkout, tmp_path: Path) -> No
     assert not mark.exists()
 
 
+def test_a_venv_behind_a_link_is_used(ready: Checkout, tmp_path: Path) -> None:
+    elsewhere = ready.venv.rename(tmp_path / "elsewhere")
+    ready.venv.symlink_to(elsewhere)
+
+    again = ready.run("demo")
+
+    assert (again.code, again.err) == (0, "")
+    assert ready.venv.is_symlink()
+
+
+def test_a_link_to_the_venv_of_another_checkout_is_replaced_and_that_one_kept(
+    ready: Checkout, tmp_path: Path
+) -> None:
+    elsewhere = ready.venv.rename(tmp_path / "elsewhere")
+    stamp = elsewhere / "dashgate-setup.json"
+    stamp.write_text(stamp.read_text().replace(str(ready.venv), str(elsewhere)))
+    ready.venv.symlink_to(elsewhere)
+
+    assert ready.run("demo").code == 0
+
+    assert not ready.venv.is_symlink()
+    assert stamp.is_file()
+
+
 def test_a_venv_of_another_python_is_made_anew(ready: Checkout) -> None:
     mark = ready.venv / "mark"
     mark.touch()
