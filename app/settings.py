@@ -65,6 +65,7 @@ class Settings(BaseSettings):
     settle_seconds: float = Field(60, ge=0, le=3600)
     review_seconds: float = Field(3600, gt=0, le=86_400)
     lost_seconds: float = Field(3600, gt=0, le=86_400)
+    stale_list_seconds: float = Field(600, ge=0, le=86_400)
     watch_interval_seconds: float = Field(1, gt=0, le=60)
     download_concurrency: int = Field(8, ge=1, le=64)
     stop_grace_seconds: float = Field(20, gt=0, le=300)

@@ -12,6 +12,7 @@ from app.dashscope.client import make_create_http, make_query_http
 from app.jobs.cancel import WISH_RULES
 from app.jobs.engine.conduct import CONDUCTOR_LOCK, Conductor, Orchestra, Timings
 from app.jobs.engine.judge import Judge
+from app.jobs.engine.progress import call_attention
 from app.jobs.engine.sweep import expire_queued, mend, tidy
 from app.jobs.events import PICTURES_WAITING
 from app.jobs.keeping.collect import Shelf
@@ -31,6 +32,7 @@ EXPIRY_SECONDS = 2.0
 TIDY_SECONDS = 300.0
 ALARM_SECONDS = 10.0
 MEND_SECONDS = 1.0
+PROGRESS_SECONDS = 2.0
 DRAIN_SHARE = 0.5
 """Share of the grace after SIGTERM in which pictures in hand may still be kept."""
 
@@ -100,11 +102,29 @@ async def _lead(base: Resources, conductor: Conductor, ending: asyncio.Event) ->
             idle_seconds=MEND_SECONDS,
         ),
         run_loop(
+            partial(call_attention, Judge(base.pool, _to_timings(base.settings).to_rules())),
+            name="progress",
+            stop=ending,
+            idle_seconds=PROGRESS_SECONDS,
+        ),
+        run_loop(
             partial(raise_alarms, base.pool),
             name="alarms",
             stop=ending,
             idle_seconds=ALARM_SECONDS,
         ),
+    )
+
+
+def _to_timings(settings: Settings) -> Timings:
+    return Timings(
+        prepare_seconds=settings.prepare_seconds,
+        submit_timeout_seconds=settings.submit_timeout_seconds,
+        settle_seconds=settings.settle_seconds,
+        watch_interval_seconds=settings.watch_interval_seconds,
+        review_seconds=settings.review_seconds,
+        lost_seconds=settings.lost_seconds,
+        stale_list_seconds=settings.stale_list_seconds,
     )
 
 
@@ -132,14 +152,6 @@ def _make_orchestra(
         queries=queries,
         creates=creates,
         read_input=base.store.get,
-        clock=base.clock,
-        timings=Timings(
-            prepare_seconds=settings.prepare_seconds,
-            submit_timeout_seconds=settings.submit_timeout_seconds,
-            settle_seconds=settings.settle_seconds,
-            watch_interval_seconds=settings.watch_interval_seconds,
-            review_seconds=settings.review_seconds,
-            lost_seconds=settings.lost_seconds,
-        ),
+        timings=_to_timings(settings),
         models=tuple(MODELS),
     )

@@ -169,6 +169,8 @@ class TaskPage(WireShape):
     total_page: int = 0
     page_no: int = 1
     page_size: int = 10
+    unreadable: int = 0
+    """Rows that could not be read: what they stand for is not known."""
 
 
 class UploadPolicy(WireShape):

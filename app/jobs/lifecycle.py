@@ -188,6 +188,18 @@ class Review:
 
 
 @dataclass(frozen=True, slots=True)
+class NoteUnlisted:
+    """A list that proves itself shows no task of the create: one more such look settles it."""
+
+    looked_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseLane:
+    """The create in doubt can make no task any more: its API key may send the next one."""
+
+
+@dataclass(frozen=True, slots=True)
 class Orphan:
     """A task beyond the job's own: watched, and booked as waste if it is billed."""
 
@@ -216,6 +228,8 @@ Decision = (
     | Flag
     | Unflag
     | Review
+    | NoteUnlisted
+    | ReleaseLane
     | Orphan
 )
 """What `record` writes."""

@@ -16,7 +16,9 @@ from app.jobs.lifecycle import (
     Flag,
     JobStatus,
     NoteCancel,
+    NoteUnlisted,
     Orphan,
+    ReleaseLane,
     Requeue,
     Review,
     Run,
@@ -26,7 +28,14 @@ from app.jobs.lifecycle import (
 )
 from app.jobs.moves import StaleRun
 from app.jobs.moves.attempts import close_attempt, give_up_task, settle_attempt, write_task
-from app.jobs.moves.flags import flag_run, note_cancel, review_run, unflag_run
+from app.jobs.moves.flags import (
+    flag_run,
+    note_cancel,
+    note_unlisted,
+    release_lane,
+    review_run,
+    unflag_run,
+)
 from app.jobs.moves.orphans import note_orphan
 from app.jobs.moves.runs import collect_run, disown_run, doubt_run, requeue_run, start_run
 from app.kit.postgres.database import Connection, Record
@@ -89,7 +98,7 @@ async def end(
 async def _note(
     connection: Connection,
     fence: Fence,
-    decision: NoteCancel | Flag | Unflag | Review | Orphan,
+    decision: NoteCancel | Flag | Unflag | Review | NoteUnlisted | ReleaseLane | Orphan,
 ) -> None:
     match decision:
         case NoteCancel():
@@ -100,6 +109,10 @@ async def _note(
             await unflag_run(connection, fence)
         case Review():
             await review_run(connection, fence, decision)
+        case NoteUnlisted():
+            await note_unlisted(connection, fence, decision)
+        case ReleaseLane():
+            await release_lane(connection, fence)
         case Orphan():
             await note_orphan(connection, fence, decision)
         case _:

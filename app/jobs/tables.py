@@ -134,6 +134,11 @@ class JobRun(Base):
         ),
         Index("ix_job_runs_due", "status", "due_at"),
         Index(
+            "ix_job_runs_running_submitted_at",
+            "submitted_at",
+            postgresql_where=text("status = 'running'"),
+        ),
+        Index(
             "ix_job_runs_finalizing_expires_at",
             "expires_at",
             postgresql_where=text("status = 'finalizing'"),
@@ -193,6 +198,12 @@ class Attempt(Base):
             name="task_when_created",
         ),
         Index(
+            "ix_attempts_account_id_intended_at",
+            "account_id",
+            "intended_at",
+            postgresql_where=text("outcome = 'accepted'"),
+        ),
+        Index(
             "ix_attempts_given_up",
             "account_id",
             "settled_at",
@@ -212,6 +223,8 @@ class Attempt(Base):
     upstream_task_id: Mapped[str | None] = mapped_column(Text, unique=True)
     upstream_request_id: Mapped[str | None] = mapped_column(Text)
     http_status: Mapped[int | None] = mapped_column(SmallInteger)
+    unlisted_at: Mapped[datetime | None]
+    """When a list that proves itself first showed no task of it."""
     task_status: Mapped[str | None] = mapped_column(Text)
     task_submitted_at: Mapped[datetime | None]
     task_scheduled_at: Mapped[datetime | None]

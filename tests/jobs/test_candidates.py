@@ -8,7 +8,7 @@ import pytest
 
 from app.dashscope.payloads import ListedTask, TaskStatus
 from app.jobs.core.candidates import (
-    CLOCK_SKEW,
+    CLOCK_MARGIN,
     OpenCreate,
     group_by_window,
     pick_unattached,
@@ -35,10 +35,10 @@ def begun(later: timedelta) -> OpenCreate:
 @pytest.mark.parametrize(
     ("later", "is_possible"),
     [
-        (-CLOCK_SKEW - SECOND, False),
-        (-CLOCK_SKEW, True),
-        (SETTLE + CLOCK_SKEW, True),
-        (SETTLE + CLOCK_SKEW + SECOND, False),
+        (-CLOCK_MARGIN - SECOND, False),
+        (-CLOCK_MARGIN, True),
+        (SETTLE + CLOCK_MARGIN, True),
+        (SETTLE + CLOCK_MARGIN + SECOND, False),
     ],
 )
 def test_a_task_of_another_time_is_not_the_creates(later: timedelta, is_possible: bool) -> None:

@@ -14,7 +14,6 @@ from app.jobs.core.doubts import REVIEW_CODE
 from app.jobs.engine import conduct
 from app.jobs.engine.conduct import Conductor, Orchestra, Timings
 from app.jobs.events import QUEUE_CHANGED, TASK_HINTED, hint_task
-from app.kit.clock import utc_now
 from app.kit.crypto import Vault
 from app.kit.postgres.database import Sessions
 from app.kit.postgres.listener import Listener
@@ -30,6 +29,7 @@ TIMINGS = Timings(
     watch_interval_seconds=0.05,
     review_seconds=3_600.0,
     lost_seconds=3_600.0,
+    stale_list_seconds=600.0,
 )
 SLOTS = 2
 PRIMED_COUNT = SLOTS + UNLEARNED_PRIMING
@@ -72,7 +72,6 @@ async def conducting(
             queries=queries,
             creates=creates,
             read_input=_read_nothing,
-            clock=utc_now,
             timings=timings,
             models=(MODEL,),
         )

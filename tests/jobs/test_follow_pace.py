@@ -6,6 +6,7 @@ from uuid import UUID
 
 import pytest
 
+from app.jobs.core.candidates import Period
 from app.jobs.engine import follow
 from app.jobs.engine.follow import (
     LONGEST_PAUSES,
@@ -122,9 +123,8 @@ class TestKeyNames:
         await slow_watcher.follow()
 
         now = utc_now()
-        (listed,) = await list_tasks(
-            slow_watcher.desk.view, MODEL, since=now - timedelta(minutes=1), now=now
-        )
+        period = Period(now - timedelta(minutes=1), now)
+        (listed,) = (await list_tasks(slow_watcher.desk.view, MODEL, period)).tasks.values()
         assert await find_name(slow_watcher, lane_id) == listed.api_key_id
         await slow_watcher.follow()
         assert not slow_watcher.desk.has_unnamed_keys

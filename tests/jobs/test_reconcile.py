@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from app.dashscope import client as dashscope_client
-from app.jobs.core.candidates import CLOCK_SKEW
+from app.jobs.core.candidates import CLOCK_MARGIN
 from app.jobs.engine import watch
 from app.jobs.lifecycle import Disown, Fail, Review, Run
 from app.kit.clock import utc_now
@@ -210,10 +210,10 @@ class TestWindow:
     @pytest.mark.parametrize(
         ("earlier", "status"),
         [
-            pytest.param(-CLOCK_SKEW - A_LITTLE, "submitting", id="made before the create"),
-            pytest.param(-CLOCK_SKEW + A_LITTLE * 2, "running", id="clocks differ by a minute"),
-            pytest.param(SETTLE + CLOCK_SKEW - A_LITTLE, "running", id="made as late as can be"),
-            pytest.param(SETTLE + CLOCK_SKEW + A_LITTLE, "queued", id="made long after"),
+            pytest.param(-CLOCK_MARGIN - A_LITTLE, "submitting", id="made before the create"),
+            pytest.param(-CLOCK_MARGIN + A_LITTLE * 2, "running", id="clocks differ by a minute"),
+            pytest.param(SETTLE + CLOCK_MARGIN - A_LITTLE, "running", id="made as late as can be"),
+            pytest.param(SETTLE + CLOCK_MARGIN + A_LITTLE, "queued", id="made long after"),
         ],
     )
     async def test_only_a_task_of_its_time_is_its_own(

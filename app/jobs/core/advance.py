@@ -17,7 +17,9 @@ from app.jobs.lifecycle import (
     Flag,
     JobStatus,
     NoteCancel,
+    NoteUnlisted,
     Orphan,
+    ReleaseLane,
     Requeue,
     Review,
     Run,
@@ -33,13 +35,10 @@ def advance(run: RunState, decision: Decision, now: datetime) -> RunState | None
             return None
         case Run() | Requeue() | Disown() | Collect():
             return _move(run, decision)
-        case NoteCancel():
-            return replace(run, is_cancel_asked=True)
         case Flag() | Unflag() | Review():
             return _turn_flag(run, decision, now)
-        case Doubt() | Orphan():
-            return run
-    assert_never(decision)
+        case _:
+            return _note(run, decision)
 
 
 def _move(run: RunState, decision: Run | Requeue | Disown | Collect) -> RunState:
@@ -50,6 +49,7 @@ def _move(run: RunState, decision: Run | Requeue | Disown | Collect) -> RunState
                 status=JobStatus.RUNNING,
                 task_id=task_id,
                 is_adopted=adopted,
+                is_awaited=False,
                 holds_lane=False,
             )
             return _unflag(started) if run.holds_slot else started
@@ -59,14 +59,39 @@ def _move(run: RunState, decision: Run | Requeue | Disown | Collect) -> RunState
                 status=JobStatus.QUEUED,
                 task_id=None,
                 is_adopted=False,
+                is_awaited=False,
                 holds_lane=False,
                 holds_slot=False,
                 task_failures=run.task_failures + is_failure,
             )
         case Disown():
-            return replace(run, status=JobStatus.SUBMITTING, task_id=None, is_adopted=False)
+            return replace(
+                run,
+                status=JobStatus.SUBMITTING,
+                task_id=None,
+                is_adopted=False,
+                holds_lane=False,
+                unlisted_at=None,
+            )
         case Collect():
             return replace(_unflag(run), status=JobStatus.FINALIZING, holds_slot=False)
+    assert_never(decision)
+
+
+def _note(
+    run: RunState, decision: NoteCancel | NoteUnlisted | ReleaseLane | Doubt | Orphan
+) -> RunState:
+    match decision:
+        case NoteCancel():
+            return replace(run, is_cancel_asked=True)
+        case NoteUnlisted(looked_at):
+            return replace(run, unlisted_at=looked_at)
+        case ReleaseLane():
+            return replace(run, holds_lane=False)
+        case Doubt():
+            return replace(run, is_awaited=False)
+        case Orphan():
+            return run
     assert_never(decision)
 
 
@@ -75,7 +100,7 @@ def _turn_flag(run: RunState, decision: Flag | Unflag | Review, now: datetime) -
         return _unflag(run) if run.holds_slot else run
     flagged = _flag(run, decision.code, now)
     if isinstance(decision, Review):
-        return replace(flagged, holds_lane=False, holds_slot=False)
+        return replace(flagged, holds_lane=False, holds_slot=False, is_awaited=False)
     return flagged
 
 

@@ -2,19 +2,54 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from app.dashscope.payloads import ListedTask
 from app.jobs.core.state import Candidate, Match
 
-CLOCK_SKEW = timedelta(seconds=60)
-"""How far the upstream's clock may differ from ours."""
+_LAST = datetime.max.replace(tzinfo=UTC)
+
+CLOCK_MARGIN = timedelta(seconds=60)
+"""How far the upstream's clock may differ from the database's beyond what was measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClockSkew:
+    """By how much the upstream's clock is ahead of the database's: at least, and at most."""
+
+    least: timedelta = timedelta(0)
+    most: timedelta = timedelta(0)
+
+    def including(self, other: "ClockSkew | None") -> "ClockSkew":
+        """What holds for either."""
+        if other is None:
+            return self
+        return ClockSkew(min(self.least, other.least), max(self.most, other.most))
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """A span of the upstream's clock, both ends included."""
+
+    since: datetime
+    until: datetime
+
+    def covers(self, other: "Period") -> bool:
+        return self.since <= other.since and other.until <= self.until
+
+    def contains(self, moment: datetime) -> bool:
+        return self.since <= moment <= self.until
+
+
+def to_upstream_period(since: datetime, until: datetime, skew: ClockSkew) -> Period:
+    """Where the upstream's clock may have stood in that time of the database's."""
+    return Period(since + skew.least - CLOCK_MARGIN, until + skew.most + CLOCK_MARGIN)
 
 
 @dataclass(frozen=True, slots=True)
 class OpenCreate:
-    """A create whose outcome is not known, or was given up."""
+    """A create whose outcome is not known, or was given up; times by the database's clock."""
 
     job_id: UUID
     attempt: int
@@ -27,10 +62,19 @@ class OpenCreate:
     """The upstream's own name of the API key it went out with, once that is learned."""
     other_key_ids: frozenset[str] = frozenset()
     """The names of all other keys of ours that are learned."""
+    skew: ClockSkew = ClockSkew()
+
+    @property
+    def period(self) -> Period:
+        """When its task may have been made, by the upstream's clock."""
+        return to_upstream_period(self.intended_at, self.until, self.skew)
 
     def may_have_made(self, task: ListedTask) -> bool:
-        """Whether time and key allow it; an unnamed key may have any but another's."""
-        is_in_time = self.intended_at - CLOCK_SKEW <= task.gmt_create <= self.until + CLOCK_SKEW
+        """Whether time and key allow it; an unnamed key may have any but another's.
+
+        A task whose time cannot be read may be of any time.
+        """
+        is_in_time = task.gmt_create is None or self.period.contains(task.gmt_create)
         return is_in_time and self._may_be_its_key(task.api_key_id)
 
     def _may_be_its_key(self, key_id: str | None) -> bool:
@@ -59,7 +103,7 @@ def pick_unattached(
     possible = [
         task for task in listed if task.task_id not in known and create.may_have_made(task)
     ]
-    return sorted(possible, key=lambda task: (task.gmt_create, task.task_id))
+    return sorted(possible, key=lambda task: (task.gmt_create or _LAST, task.task_id))
 
 
 def weigh(

@@ -6,7 +6,8 @@ from typing import assert_never
 from app.dashscope.outcomes import Accepted
 from app.dashscope.payloads import TaskStatus
 from app.jobs.core.creates import after_create
-from app.jobs.core.doubts import after_list
+from app.jobs.core.deadlines import after_time
+from app.jobs.core.doubts import REVIEW_CODE, after_list
 from app.jobs.core.state import (
     Answered,
     CancelAsked,
@@ -29,6 +30,9 @@ from app.jobs.lifecycle import (
     Requeue,
     Stop,
 )
+
+GIVEN_UP_IN_DOUBT = frozenset({REVIEW_CODE, "answer_unwritable"})
+"""What a person is called for while it is unknown whether a create made a task."""
 
 
 def decide(
@@ -53,8 +57,8 @@ def decide(
             actions = _after_sight(run, event)
         case CancelAsked() | RequeueAsked():
             actions = _after_wish(run, event)
-        case Ticked():
-            actions = _after_tick(run, now)
+        case Ticked(is_next=is_next):
+            actions = after_time(run, now, rules=rules, is_next=is_next)
         case _:
             assert_never(event)
     return _heed_cancel(actions) if run.is_cancel_asked else actions
@@ -94,11 +98,6 @@ def _after_sight(run: RunState, sight: Spotted) -> tuple[Action, ...]:
     return after_return(run)
 
 
-def _after_tick(run: RunState, now: datetime) -> tuple[Action, ...]:
-    is_over = run.status is JobStatus.QUEUED and now >= run.expires_at
-    return (Stop(JobStatus.EXPIRED),) if is_over else ()
-
-
 def _after_wish(run: RunState, wish: CancelAsked | RequeueAsked) -> tuple[Action, ...]:
     """A picture that the upstream has made is paid for, and nobody's wish loses it."""
     if isinstance(wish, RequeueAsked):
@@ -111,10 +110,15 @@ def _after_wish(run: RunState, wish: CancelAsked | RequeueAsked) -> tuple[Action
 
 
 def _after_requeue_asked(run: RunState, asked: RequeueAsked) -> tuple[Action, ...]:
-    """Only what a person was called to look at is given up on a person's word."""
+    """Only what a person was called to look at is given up on a person's word.
+
+    A create that may still be under way is not, whatever the job was flagged for before.
+    """
     if run.attention_code is None:
         return ()
     match run.status:
+        case JobStatus.SUBMITTING if run.attention_code not in GIVEN_UP_IN_DOUBT or run.is_awaited:
+            return ()
         case JobStatus.SUBMITTING:
             return (Requeue("absent", "given_up", asked.reason),)
         case JobStatus.RUNNING:

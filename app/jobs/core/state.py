@@ -31,6 +31,16 @@ class Rules:
     dice: Dice = random
     list_reach: timedelta = UPSTREAM_MEMORY - timedelta(minutes=10)
     """How far back the upstream's list is sure to tell of every task."""
+    stale_after: timedelta = timedelta(minutes=10)
+    """How long the list may lag behind while nothing newer than the create shows that it does."""
+    looks_apart: timedelta = timedelta(seconds=5)
+    """Between the two looks that prove together that a create made no task."""
+    overdue_after: timedelta = timedelta(hours=1)
+    """How long a task may run before a person is called; most take one or two minutes."""
+    slot_held_for: timedelta = timedelta(hours=3, minutes=10)
+    """How long a task that does not end holds its slot: the upstream ends each within 3 hours."""
+    start_within: timedelta = timedelta(hours=1)
+    """How long the first job of a team's queue may wait before a person is called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +61,10 @@ class RunState:
     holds_slot: bool = False
     task_failures: int = 0
     is_cancel_asked: bool = False
+    is_awaited: bool = False
+    """A worker may still be sending the create, or waiting for its answer."""
+    unlisted_at: datetime | None = None
+    """When a list that proves itself first showed no task of the current attempt."""
     attention_code: str | None = None
     attention_since: datetime | None = None
 
@@ -94,6 +108,17 @@ class Candidate:
     """Whether another create whose outcome is open may have made it."""
 
 
+class ListProof(Enum):
+    """What a look at the list is worth as proof that a task is not there."""
+
+    NONE = "none"
+    """It was not read whole, or nothing that must be there was found in it."""
+    KNOWN = "known"
+    """It shows every task that is known to be of its time; it may still lag behind."""
+    FRESH = "fresh"
+    """It also shows a task that was made after the create could make one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Listed:
     """What the upstream's list shows for a create in doubt, in the order the tasks were made."""
@@ -102,6 +127,7 @@ class Listed:
     candidates: tuple[Candidate, ...] = ()
     looked_at: datetime | None = None
     """When the list was asked for, if that is not now: what has come since, it cannot show."""
+    proof: ListProof = ListProof.NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +165,9 @@ class RequeueAsked:
 @dataclass(frozen=True, slots=True)
 class Ticked:
     """Time has passed."""
+
+    is_next: bool = False
+    """The job is the first of its team's queue, and has waited for longer than it should."""
 
 
 Event = Created | Listed | Answered | Spotted | CancelAsked | RequeueAsked | Ticked

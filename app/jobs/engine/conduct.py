@@ -22,8 +22,8 @@ from app.jobs.engine.strays import find_late_tasks, settle_orphans
 from app.jobs.engine.submit import ReadInput
 from app.jobs.engine.watch import AccountView
 from app.jobs.events import QUEUE_CHANGED, TASK_HINTED
-from app.kit.clock import Clock
 from app.kit.crypto import Vault
+from app.kit.each import for_each
 from app.kit.loop import run_loop, wait_for_any
 from app.kit.pace import Pace
 from app.kit.postgres.database import CONNECTION_TROUBLE, Pool
@@ -36,6 +36,7 @@ REFRESH_SECONDS = 1.0
 DOUBT_SECONDS = 1.0
 LONGEST_STRAY_SECONDS = 30.0
 UNKNOWN_SECONDS = 120.0
+LOOKS_APART_SECONDS = 5.0
 PACE_MARGIN = 0.95
 """Share of the upstream's query limits that is used."""
 
@@ -50,6 +51,7 @@ class Timings:
     watch_interval_seconds: float
     review_seconds: float
     lost_seconds: float
+    stale_list_seconds: float
 
     def to_rules(self) -> Rules:
         whole = self.prepare_seconds + self.submit_timeout_seconds + self.settle_seconds
@@ -58,6 +60,8 @@ class Timings:
             review_after=timedelta(seconds=max(self.review_seconds, whole)),
             lost_after=timedelta(seconds=self.lost_seconds),
             unknown_patience=timedelta(seconds=min(UNKNOWN_SECONDS, self.lost_seconds / 2)),
+            stale_after=timedelta(seconds=self.stale_list_seconds),
+            looks_apart=timedelta(seconds=min(LOOKS_APART_SECONDS, self.settle_seconds / 2)),
         )
 
 
@@ -71,7 +75,6 @@ class Orchestra:
     queries: UpstreamHttp
     creates: UpstreamHttp
     read_input: ReadInput
-    clock: Clock
     timings: Timings
     models: Sequence[str]
 
@@ -82,6 +85,7 @@ class Conductor:
     def __init__(self, orchestra: Orchestra) -> None:
         self._orchestra = orchestra
         self._sections: dict[UUID, Section] = {}
+        self._leaving: dict[UUID, asyncio.Task[None]] = {}
 
     async def conduct(self, ending: asyncio.Event) -> None:
         """Look after all accounts until `ending`; returns when every loop has come to rest."""
@@ -94,28 +98,39 @@ class Conductor:
                     log.warning("conductor.database_lost", error=type(error).__name__)
                 await wait_for_any(ending, seconds=REFRESH_SECONDS)
         finally:
-            await self._dismiss(list(self._sections))
+            self._dismiss(list(self._sections))
+            await asyncio.gather(*self._leaving.values(), return_exceptions=True)
 
     async def _arrange(self, accounts: Sequence[UpstreamAccount]) -> None:
+        """An account whose loops still end what they have begun holds up no other."""
         current = {account.id: account for account in accounts}
-        await self._dismiss(
+        self._dismiss(
             [
                 account_id
                 for account_id, section in self._sections.items()
                 if current.get(account_id) != section.account
             ]
         )
-        for account in accounts:
-            if account.id not in self._sections:
-                await _ensure_paces(self._orchestra, account)
-                self._sections[account.id] = Section(self._orchestra, account)
-                log.info("account.taken_up", account=account.name, lanes=len(account.lanes))
+        self._leaving = {
+            account_id: rest for account_id, rest in self._leaving.items() if not rest.done()
+        }
+        new = [
+            account
+            for account in accounts
+            if account.id not in self._sections and account.id not in self._leaving
+        ]
+        await for_each(new, self._take_up, name="accounts", at_once=1)
 
-    async def _dismiss(self, account_ids: Sequence[UUID]) -> None:
-        sections = [self._sections.pop(account_id) for account_id in account_ids]
-        for section in sections:
+    async def _take_up(self, account: UpstreamAccount) -> None:
+        await _ensure_paces(self._orchestra, account)
+        self._sections[account.id] = Section(self._orchestra, account)
+        log.info("account.taken_up", account=account.name, lanes=len(account.lanes))
+
+    def _dismiss(self, account_ids: Sequence[UUID]) -> None:
+        for account_id in account_ids:
+            section = self._sections.pop(account_id)
             section.stop.set()
-        await asyncio.gather(*(section.rest() for section in sections))
+            self._leaving[account_id] = asyncio.create_task(section.rest())
 
 
 class Section:
@@ -144,7 +159,6 @@ class Section:
             judge=Judge(orchestra.pool, timings.to_rules()),
             account_id=account.id,
             view=AccountView(clients[0], Pace(rate), Pace(rate)),
-            clock=orchestra.clock,
         )
         yield self._follow_loop(orchestra, desk)
         yield self._round_loop("doubts", resolve_doubts, desk, orchestra, DOUBT_SECONDS)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from time import monotonic
 from uuid import UUID
 
@@ -16,12 +17,13 @@ import structlog
 from app.accounts.paces import learn_key_id, to_run_times
 from app.dashscope.client import UpstreamTrouble
 from app.dashscope.payloads import ListedTask, TaskAnswer, TaskStatus
+from app.jobs.core.candidates import ClockSkew, to_upstream_period
 from app.jobs.core.state import Answered, Spotted
 from app.jobs.core.watch_pace import next_look_seconds
 from app.jobs.engine.judge import Judge
-from app.jobs.engine.watch import WINDOW_SKEW, AccountView, cancel_task, find_answer, list_pages
+from app.jobs.engine.watch import AccountView, cancel_task, clip, find_answer, list_pages
 from app.jobs.lifecycle import CancelTask
-from app.kit.clock import Clock
+from app.kit.each import for_each
 from app.kit.faultpoints import faultpoint
 from app.kit.loop import wait_for_any
 from app.kit.postgres.database import Pool, Record
@@ -47,7 +49,8 @@ class AccountDesk:
     judge: Judge
     account_id: UUID
     view: AccountView
-    clock: Clock
+    known_skew: ClockSkew | None = None
+    """The clock of the list's times against the database's, as known tasks show it."""
     has_unnamed_keys: bool = True
     """Whether the upstream's name of some API key of the account is still to be learned."""
     page_ends: dict[str, tuple[datetime, str]] = field(default_factory=dict)
@@ -58,6 +61,11 @@ class AccountDesk:
     @property
     def pool(self) -> Pool:
         return self.judge.pool
+
+    @property
+    def skew(self) -> ClockSkew:
+        """How the upstream's clock may differ from the database's, by all that was measured."""
+        return (self.known_skew or ClockSkew()).including(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +94,15 @@ async def follow_models(desk: AccountDesk, models: Sequence[str], base_seconds: 
     """Look once at all of the account's running tasks; the seconds after which to look again."""
     pauses = [base_seconds * LONGEST_PAUSES]
     for model in models:
-        submitted = await follow_running(desk, model)
-        pauses.append(await _find_pause(desk, model, submitted, base_seconds))
+        ages_seconds = await follow_running(desk, model)
+        pauses.append(await _find_pause(desk, model, ages_seconds, base_seconds))
     return min(pauses)
 
 
-async def follow_running(desk: AccountDesk, model: str) -> list[datetime]:
+async def follow_running(desk: AccountDesk, model: str) -> list[float]:
     """Look once at the account's running tasks and record those that ended.
 
-    Returns when each of those that go on was submitted, a page of them at most.
+    Returns the ages in seconds of those that go on, a page of them at most.
     """
     running = await _load_page(desk, model)
     if not running:
@@ -112,21 +120,22 @@ async def follow_running(desk: AccountDesk, model: str) -> list[datetime]:
         UNLISTED_PAUSE_SECONDS,
         UNLISTED_BATCH,
     )
-    await asyncio.gather(*(_look_at(desk, row, listed) for row in suspects))
+    await for_each(suspects, partial(_look_at, desk, listed), name="follow")
     ended = set(final)
-    return [row["submitted_at"] for row in running if row["upstream_task_id"] not in ended]
+    return [row["age_seconds"] for row in running if row["upstream_task_id"] not in ended]
 
 
 async def _find_pause(
-    desk: AccountDesk, model: str, submitted: Sequence[datetime], base_seconds: float
+    desk: AccountDesk, model: str, ages_seconds: Sequence[float], base_seconds: float
 ) -> float:
     """How long the next look can wait; with nothing to look at, no longer than usual."""
-    row = await desk.pool.fetchrow(_LOAD_RUN_TIMES, desk.account_id, model) if submitted else None
+    if not ages_seconds:
+        return base_seconds
+    row = await desk.pool.fetchrow(_LOAD_RUN_TIMES, desk.account_id, model)
     if row is None:
         return base_seconds
-    now = desk.clock()
     return next_look_seconds(
-        [(now - moment).total_seconds() for moment in submitted],
+        ages_seconds,
         to_run_times(row),
         base_seconds=base_seconds,
         longest_seconds=base_seconds * LONGEST_PAUSES,
@@ -157,10 +166,14 @@ async def _load_page(desk: AccountDesk, model: str) -> list[Record]:
 async def _list(desk: AccountDesk, model: str, running: Sequence[Record]) -> dict[str, TaskStatus]:
     """What the list shows of them, as far as it can be had: the others are asked for."""
     wanted = {row["upstream_task_id"] for row in running}
-    since = running[0]["submitted_at"] - WINDOW_SKEW
+    now: datetime = running[0]["now"]
+    asked = to_upstream_period(running[0]["submitted_at"], now, desk.skew)
+    period = clip(asked, now, desk.skew)
     found: dict[str, TaskStatus] = {}
+    if period is None:
+        return found
     try:
-        async with aclosing(list_pages(desk.view, model, since=since, now=desk.clock())) as pages:
+        async with aclosing(list_pages(desk.view, model, period)) as pages:
             async for page in pages:
                 items = [item for item in page.data if item.task_id in wanted]
                 found |= {item.task_id: item.status for item in items}
@@ -173,7 +186,7 @@ async def _list(desk: AccountDesk, model: str, running: Sequence[Record]) -> dic
     return found
 
 
-async def _look_at(desk: AccountDesk, row: Record, listed: dict[str, TaskStatus]) -> None:
+async def _look_at(desk: AccountDesk, listed: dict[str, TaskStatus], row: Record) -> None:
     """Ask for one task, unless the list already says that it goes on."""
     task_id, attempt = row["upstream_task_id"], row["attempt"]
     status = listed.get(task_id)
@@ -206,7 +219,9 @@ order by lanes.id, attempts.upstream_task_id
 """
 
 _LOAD_PAGE = """
-select upstream_task_id, submitted_at from job_runs
+select upstream_task_id, submitted_at, now() as now,
+    extract(epoch from now() - submitted_at)::float8 as age_seconds
+from job_runs
 where account_id = $1 and model = $2 and status = 'running'
     and ($3::timestamptz is null or (submitted_at, upstream_task_id) > ($3, $4))
 order by submitted_at, upstream_task_id limit $5

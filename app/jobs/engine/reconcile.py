@@ -2,24 +2,28 @@
 
 import asyncio
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import partial
 
 import structlog
 
 from app.dashscope.client import UpstreamTrouble
 from app.dashscope.payloads import FINAL_TASK_STATUSES, ListedTask, TaskAnswer, TaskStatus
 from app.jobs.core.candidates import (
-    CLOCK_SKEW,
     OpenCreate,
+    Period,
     group_by_window,
     pick_unattached,
+    to_upstream_period,
     weigh,
 )
 from app.jobs.core.content import match_content
 from app.jobs.core.doubts import REVIEW_CODE
+from app.jobs.core.proof import KnownTask, Look, measure_skew, weigh_list
 from app.jobs.core.state import Listed, Match
 from app.jobs.engine.follow import AccountDesk
-from app.jobs.engine.watch import find_answer, list_tasks
+from app.jobs.engine.watch import Listing, clip, find_answer, list_tasks
+from app.kit.each import for_each
 from app.kit.faultpoints import faultpoint
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -27,6 +31,10 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 ANSWERS_KEPT = 500
 """Of tasks that may be somebody's: that many answers are remembered, some kilobytes each."""
 LASTING = FINAL_TASK_STATUSES - {TaskStatus.UNKNOWN}
+KNOWN_LIMIT = 200
+"""Known tasks of the creates' own time that must show."""
+KNOWN_AROUND = 3
+"""And that many before it and after it."""
 
 
 async def resolve_doubts(desk: AccountDesk, model: str) -> bool:
@@ -48,8 +56,9 @@ async def resolve_reviews(desk: AccountDesk, model: str) -> bool:
 
 async def _resolve_each(desk: AccountDesk, model: str, which: str) -> bool:
     doubts = await load_creates(desk, model, which, desk.judge.rules.settle)
-    for group in group_by_window(doubts):
-        await _resolve(desk, model, group)
+    await for_each(
+        group_by_window(doubts), partial(_resolve, desk, model), name="doubts", at_once=1
+    )
     return bool(doubts)
 
 
@@ -59,20 +68,49 @@ async def _resolve(desk: AccountDesk, model: str, doubts: Sequence[OpenCreate]) 
     A task that found its owner meanwhile is then nobody else's.
     """
     looked_at = await desk.pool.fetchval("select now()")
-    listed = await list_for(desk, model, doubts)
-    if listed is None:
+    known = await _load_known(desk, model, doubts)
+    listing = await list_for(desk, model, doubts, known)
+    if listing is None:
         return
     faultpoint("doubt.listed")
-    rivals = await load_rivals(desk, model, listed)
-    for doubt in doubts:
-        tasks = await find_unattached(desk, doubt, listed)
-        matches = await asyncio.gather(*(find_match(desk, task, doubt) for task in tasks))
-        candidates = tuple(
-            weigh(doubt, task, match, rivals) for task, match in zip(tasks, matches, strict=True)
-        )
-        news = Listed(doubt.attempt, candidates, looked_at)
-        await desk.judge.hear_surely(doubt.job_id, news)
+    tasks = tuple(listing.tasks.values())
+    look = Look(listing.period, desk.skew, tasks, listing.is_whole, known)
+    rivals = await load_rivals(desk, model, tasks)
+    await for_each(doubts, partial(_decide, desk, look, rivals, looked_at), name="doubts")
+    desk.known_skew = measure_skew(known, tasks) or desk.known_skew
     faultpoint("doubt.recorded")
+
+
+async def _decide(
+    desk: AccountDesk,
+    look: Look,
+    rivals: Sequence[OpenCreate],
+    looked_at: datetime,
+    doubt: OpenCreate,
+) -> None:
+    tasks = await find_unattached(desk, doubt, look.tasks)
+    matches = await asyncio.gather(*(find_match(desk, task, doubt) for task in tasks))
+    candidates = tuple(
+        weigh(doubt, task, match, rivals) for task, match in zip(tasks, matches, strict=True)
+    )
+    news = Listed(doubt.attempt, candidates, looked_at, weigh_list(doubt, look))
+    await desk.judge.hear_surely(doubt.job_id, news)
+
+
+async def _load_known(
+    desk: AccountDesk, model: str, creates: Sequence[OpenCreate]
+) -> tuple[KnownTask, ...]:
+    """Tasks that a list of the creates' time must show, if it shows everything.
+
+    Those of that time, and the next before and after it: a quiet account has no others.
+    """
+    since = min(create.intended_at for create in creates)
+    until = max(create.until for create in creates)
+    reach = desk.judge.rules.list_reach
+    rows = await desk.pool.fetch(
+        _LOAD_KNOWN, desk.account_id, model, since, until, reach, KNOWN_LIMIT, KNOWN_AROUND
+    )
+    return tuple(KnownTask(**row) for row in rows)
 
 
 async def load_creates(
@@ -81,7 +119,9 @@ async def load_creates(
     """Creates of the account, or of those that share its list, with the latest time of a task."""
     rows = await desk.pool.fetch(f"{_LOAD} {which}", desk.account_id, model, lateness, *values)
     return [
-        OpenCreate(**(dict(row) | {"other_key_ids": frozenset(row["other_key_ids"])}))
+        OpenCreate(
+            **(dict(row) | {"other_key_ids": frozenset(row["other_key_ids"]), "skew": desk.skew})
+        )
         for row in rows
     ]
 
@@ -99,15 +139,20 @@ async def load_rivals(
 
 
 async def list_for(
-    desk: AccountDesk, model: str, creates: Sequence[OpenCreate]
-) -> list[ListedTask] | None:
-    """All tasks of the creates' time; None without creates, or when they cannot be had."""
-    if not creates:
+    desk: AccountDesk, model: str, creates: Sequence[OpenCreate], known: Sequence[KnownTask] = ()
+) -> Listing | None:
+    """All tasks of the time of the creates and of the known tasks; None when it was not looked.
+
+    No answer, or a time of which the list tells nothing, is no empty list.
+    """
+    spans = [create.period for create in creates]
+    spans += [to_upstream_period(one.intended_at, one.answered_at, desk.skew) for one in known]
+    whole = Period(min(span.since for span in spans), max(span.until for span in spans))
+    period = clip(whole, await desk.pool.fetchval("select now()"), desk.skew)
+    if period is None:
         return None
-    since = min(create.intended_at for create in creates) - CLOCK_SKEW
-    until = max(create.until for create in creates) + CLOCK_SKEW
     try:
-        return await list_tasks(desk.view, model, since=since, until=until, now=desk.clock())
+        return await list_tasks(desk.view, model, period)
     except UpstreamTrouble as error:
         log.warning("account.list_failed", account_id=str(desk.account_id), reason=str(error))
         return None
@@ -188,6 +233,34 @@ where attempts.account_id = $1 and jobs.model = $2 and attempts.outcome = 'absen
 order by attempts.intended_at
 """
 """Creates that were settled as having made nothing, by the list or on a person's word."""
+
+_ANSWERED = """
+select attempts.upstream_task_id as task_id, attempts.intended_at,
+    attempts.settled_at as answered_at
+from attempts join jobs on jobs.id = attempts.job_id and jobs.model = $2
+left join job_runs as runs on runs.job_id = attempts.job_id and runs.attempt = attempts.number
+where attempts.account_id = $1 and attempts.outcome = 'accepted'
+    and attempts.error_code is distinct from 'task_lost'
+    and runs.attention_code is distinct from 'task_unknown'
+    and attempts.intended_at > now() - $5::interval
+"""
+
+_LOAD_KNOWN = f"""
+(
+    {_ANSWERED} and attempts.intended_at < $3::timestamptz
+    order by attempts.intended_at desc limit $7
+)
+union all
+(
+    {_ANSWERED} and attempts.intended_at >= $3 and attempts.intended_at < $4::timestamptz
+    order by attempts.intended_at limit $6
+)
+union all
+(
+    {_ANSWERED} and attempts.intended_at >= $4
+    order by attempts.intended_at limit $7
+)
+"""
 
 _FIND_KNOWN = """
 select array(

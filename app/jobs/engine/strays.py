@@ -4,12 +4,14 @@ A create that was given up as never made is looked for once more: an upstream th
 later than it was given time for bills it all the same.
 """
 
+from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 
 import structlog
 
 from app.dashscope.payloads import TaskAnswer, TaskStatus
-from app.jobs.core.candidates import OpenCreate, weigh
+from app.jobs.core.candidates import OpenCreate, group_by_window, weigh
 from app.jobs.core.content import match_content
 from app.jobs.core.state import Match
 from app.jobs.engine.follow import AccountDesk
@@ -24,6 +26,7 @@ from app.jobs.engine.reconcile import (
 from app.jobs.engine.watch import cancel_task, find_answer
 from app.jobs.lifecycle import UPSTREAM_MEMORY, Fence, Orphan
 from app.jobs.moves.orphans import note_orphan, settle_orphan
+from app.kit.each import for_each
 from app.kit.postgres.database import Record, transaction
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -37,8 +40,7 @@ LATE_REASON = "the upstream made it after its create had been given up"
 async def settle_orphans(desk: AccountDesk, model: str) -> bool:
     """Ask for each watched orphan once; says whether there are any."""
     orphans = await desk.pool.fetch(_LOAD_ORPHANS, desk.account_id, model, BATCH)
-    for orphan in orphans:
-        await _settle(desk, orphan)
+    await for_each(orphans, partial(_settle, desk), name="orphans", at_once=1)
     return bool(orphans)
 
 
@@ -48,14 +50,23 @@ async def find_late_tasks(desk: AccountDesk, model: str) -> bool:
     A task that an open create may have made is left to that one first.
     """
     creates = await load_creates(desk, model, GIVEN_UP, LATE_WATCH)
-    listed = await list_for(desk, model, creates)
-    rivals = await load_rivals(desk, model, listed) if listed else []
-    for create in creates if listed else ():
-        for task in await find_unattached(desk, create, listed or ()):
+    await for_each(
+        group_by_window(creates), partial(_find_late_of, desk, model), name="late", at_once=1
+    )
+    return bool(creates)
+
+
+async def _find_late_of(desk: AccountDesk, model: str, creates: Sequence[OpenCreate]) -> None:
+    listing = await list_for(desk, model, creates)
+    if listing is None:
+        return
+    tasks = tuple(listing.tasks.values())
+    rivals = await load_rivals(desk, model, tasks)
+    for create in creates:
+        for task in await find_unattached(desk, create, tasks):
             match = await find_match(desk, task, create)
             if match is Match.SAME and not weigh(create, task, match, rivals).is_contested:
                 await _put_down(desk, create, task.task_id)
-    return bool(creates)
 
 
 async def _put_down(desk: AccountDesk, create: OpenCreate, task_id: str) -> None:

@@ -2,20 +2,24 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import structlog
 
 from app.dashscope.client import DashScope, TaskWindow, UpstreamTrouble
 from app.dashscope.payloads import ListedTask, TaskAnswer, TaskPage
+from app.jobs.core.candidates import CLOCK_MARGIN, ClockSkew, Period
 from app.kit.pace import Pace
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
-WINDOW_SKEW = timedelta(minutes=2)
 WINDOW_LIMIT = timedelta(hours=23, minutes=55)
 PAGES_LIMIT = 20
+"""A span with more pages is read in halves: the list is not known to page further."""
+PAGES_LIMIT_OF_A_LOOK = 400
+SHORTEST_SPAN = timedelta(seconds=2)
+"""The list's filters are whole seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,34 +31,44 @@ class AccountView:
     query_pace: Pace
 
 
-async def list_tasks(
-    view: AccountView, model: str, *, since: datetime, now: datetime, until: datetime | None = None
-) -> list[ListedTask]:
-    """All of the account's tasks of that time.
+@dataclass(slots=True)
+class Listing:
+    """What the list has shown of a period."""
+
+    period: Period
+    tasks: dict[str, ListedTask] = field(default_factory=dict)
+    is_whole: bool = True
+    """Every row that was announced came and could be read."""
+    page_count: int = 0
+
+
+def clip(period: Period, now: datetime, skew: ClockSkew) -> Period | None:
+    """What of a period the upstream's list can tell at `now`, by the database; None: nothing."""
+    since = max(period.since, now + skew.least - WINDOW_LIMIT)
+    until = min(period.until, now + skew.most + CLOCK_MARGIN)
+    return Period(since, until) if since < until else None
+
+
+async def list_tasks(view: AccountView, model: str, period: Period) -> Listing:
+    """All of the account's tasks of that time; a span with too many pages is read in halves.
 
     Raises UpstreamTrouble, also when there are too many to have seen them all.
     """
-    found: list[ListedTask] = []
-    async with aclosing(list_pages(view, model, since=since, now=now, until=until)) as pages:
-        async for page in pages:
-            if page.total_page > PAGES_LIMIT:
-                raise UpstreamTrouble(f"list: more than {PAGES_LIMIT} pages")
-            found += page.data
-    return found
+    listing = Listing(period)
+    spans = [period]
+    while spans:
+        span = spans.pop()
+        if not await _read_span(view, model, span, listing):
+            spans += _halve(span)
+    return listing
 
 
-async def list_pages(
-    view: AccountView, model: str, *, since: datetime, now: datetime, until: datetime | None = None
-) -> AsyncGenerator[TaskPage]:
-    """The same page by page, for who needs not hold them all; `PAGES_LIMIT` at most.
+async def list_pages(view: AccountView, model: str, period: Period) -> AsyncGenerator[TaskPage]:
+    """The account's tasks of that time page by page, for who needs not hold them all.
 
-    Raises UpstreamTrouble.
+    `PAGES_LIMIT` at most. Raises UpstreamTrouble.
     """
-    end = now + WINDOW_SKEW
-    end = end if until is None else min(until, end)
-    window = TaskWindow(model, max(since, now - WINDOW_LIMIT), end)
-    if window.since >= window.until:
-        return
+    window = TaskWindow(model, period.since, period.until)
     for number in range(1, PAGES_LIMIT + 1):
         await view.list_pace.take()
         page = await view.upstream.list_tasks(window, page=number)
@@ -81,3 +95,30 @@ async def cancel_task(view: AccountView, task_id: str) -> bool:
     except UpstreamTrouble as error:
         log.warning("task.cancel_failed", task_id=task_id, reason=str(error))
         return False
+
+
+async def _read_span(view: AccountView, model: str, span: Period, listing: Listing) -> bool:
+    """Read one span into the listing; False when it has too many pages to be read whole."""
+    found: dict[str, ListedTask] = {}
+    announced = unreadable = 0
+    async with aclosing(list_pages(view, model, span)) as pages:
+        async for page in pages:
+            listing.page_count += 1
+            if page.total_page > PAGES_LIMIT:
+                return False
+            if listing.page_count > PAGES_LIMIT_OF_A_LOOK:
+                raise UpstreamTrouble(f"list: more than {PAGES_LIMIT_OF_A_LOOK} pages")
+            announced = max(announced, page.total)
+            unreadable += page.unreadable
+            found |= {task.task_id: task for task in page.data}
+    listing.tasks |= found
+    listing.is_whole &= unreadable == 0 and len(found) >= announced
+    return True
+
+
+def _halve(span: Period) -> list[Period]:
+    """Both halves hold the second in the middle; raises UpstreamTrouble when it is one second."""
+    if span.until - span.since <= SHORTEST_SPAN:
+        raise UpstreamTrouble(f"list: more than {PAGES_LIMIT} pages in a second")
+    middle = span.since + (span.until - span.since) / 2
+    return [Period(span.since, middle), Period(middle, span.until)]

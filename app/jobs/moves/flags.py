@@ -1,7 +1,7 @@
 """What is written beside the statuses: what a person must look at, and the wish to stop."""
 
 from app.jobs.events import QUEUE_CHANGED, wake, write_event
-from app.jobs.lifecycle import Fence, Flag, Review
+from app.jobs.lifecycle import Fence, Flag, NoteUnlisted, Review
 from app.jobs.moves import StaleRun
 from app.kit.postgres.database import Connection
 
@@ -57,6 +57,34 @@ async def review_run(connection: Connection, fence: Fence, decision: Review) -> 
         fence.attempt,
     )
     await write_event(connection, fence.job_id, "job.slot_released", {"code": decision.code})
+    await wake(connection, QUEUE_CHANGED)
+
+
+async def note_unlisted(connection: Connection, fence: Fence, decision: NoteUnlisted) -> None:
+    """Note that a list that proves itself did not show a task of the attempt."""
+    noted = await connection.fetchval(
+        "update attempts set unlisted_at = $3 from job_runs as runs"
+        " where attempts.job_id = $1 and number = $2 and runs.job_id = $1 and runs.attempt = $2"
+        " and runs.status = 'submitting' returning true",
+        fence.job_id,
+        fence.attempt,
+        decision.looked_at,
+    )
+    if noted is None:
+        raise StaleRun
+
+
+async def release_lane(connection: Connection, fence: Fence) -> None:
+    """Let the API key of a create in doubt send the next one; the run keeps its slot."""
+    released = await connection.fetchval(
+        "update job_runs set lane_id = null where job_id = $1 and attempt = $2"
+        " and status = 'submitting' and lane_id is not null returning true",
+        fence.job_id,
+        fence.attempt,
+    )
+    if released is None:
+        raise StaleRun
+    await write_event(connection, fence.job_id, "job.lane_released", {"attempt": fence.attempt})
     await wake(connection, QUEUE_CHANGED)
 
 

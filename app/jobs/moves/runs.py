@@ -134,7 +134,7 @@ async def disown_run(connection: Connection, fence: Fence, decision: Disown) -> 
     disowned = await connection.fetchval(
         """
         update attempts set outcome = 'unknown', settled_at = null, upstream_task_id = null,
-            upstream_request_id = null
+            upstream_request_id = null, unlisted_at = null
         where job_id = $1 and number = $2 and outcome = 'adopted' and upstream_task_id = $3
         returning true
         """,
@@ -159,7 +159,7 @@ async def collect_run(connection: Connection, fence: Fence, decision: Collect) -
         fence,
         JobStatus.FINALIZING,
         "slot = null, lane_id = null, due_at = now(),"
-        f" expires_at = coalesce($5::timestamptz, now()) + $6, {_CLEAR_ATTENTION}",
+        f" expires_at = least($5::timestamptz, now()) + $6, {_CLEAR_ATTENTION}",
         decision.task.ended_at,
         UPSTREAM_MEMORY,
     )
@@ -192,19 +192,47 @@ async def collect_run(connection: Connection, fence: Fence, decision: Collect) -
 
 
 async def _take_back(connection: Connection, job_id: UUID, task_id: str) -> None:
-    """A create's own answer outweighs what another job's create was guessed to have made."""
-    thief = await connection.fetchrow(
-        "select job_id, number from attempts"
-        " where upstream_task_id = $1 and outcome = 'adopted' and job_id <> $2",
-        task_id,
-        job_id,
-    )
-    if thief is not None:
-        reason = "the task's own create has answered"
-        await disown_run(
-            connection, Fence(thief["job_id"], thief["number"]), Disown(task_id, reason)
-        )
+    """A create's own answer outweighs what another job's create was guessed to have made.
 
+    Raises StaleRun when that other job's pictures have come from the task.
+    """
+    guess = await connection.fetchrow(_FIND_GUESS, task_id, job_id)
+    if guess is None:
+        return
+    fence = Fence(guess["job_id"], guess["number"])
+    if guess["is_running"]:
+        await disown_run(connection, fence, Disown(task_id, "the task's own create has answered"))
+    elif guess["is_given_up"]:
+        await _forget_guess(connection, fence, task_id)
+    else:
+        raise StaleRun
+
+
+async def _forget_guess(connection: Connection, fence: Fence, task_id: str) -> None:
+    """Take a task off an attempt that its job has given up; what that one made is unknown."""
+    await connection.execute(
+        "update attempts set outcome = 'absent', upstream_task_id = null,"
+        " upstream_request_id = null, settled_at = now() where job_id = $1 and number = $2",
+        fence.job_id,
+        fence.attempt,
+    )
+    await connection.execute(
+        "update orphans set state = 'foreign', settled_at = now()"
+        " where upstream_task_id = $1 and job_id = $2 and state = 'watched'",
+        task_id,
+        fence.job_id,
+    )
+
+
+_FIND_GUESS = """
+select attempts.job_id, attempts.number,
+    attempts.error_code is not distinct from 'given_up' as is_given_up,
+    coalesce(
+        runs.status = 'running' and runs.attempt = attempts.number, false
+    ) as is_running
+from attempts left join job_runs as runs on runs.job_id = attempts.job_id
+where attempts.upstream_task_id = $1 and attempts.outcome = 'adopted' and attempts.job_id <> $2
+"""
 
 _LEAVE_OUT = """
 insert into orphans (upstream_task_id, account_id, model, job_id, attempt, is_ours, reason, state,

@@ -1,0 +1,79 @@
+"""The look for jobs that make no progress: whose time is over, the rules say what is due.
+
+The statements only find them; `core/deadlines` decides, under the job's lock.
+"""
+
+from functools import partial
+from uuid import UUID
+
+from app.jobs.core.deadlines import REVIEW_GRACE
+from app.jobs.core.state import Ticked
+from app.jobs.engine.judge import Judge
+from app.jobs.moves import StaleRun
+from app.kit.each import for_each
+
+BATCH = 200
+
+
+async def call_attention(judge: Judge) -> bool:
+    """Tell of every job that has stood still for longer than it should; a chore's step.
+
+    Says whether there may be more.
+    """
+    rules = judge.rules
+    doubts = await judge.pool.fetch(
+        _DOUBTS, rules.settle, rules.review_after + REVIEW_GRACE, BATCH
+    )
+    running = await judge.pool.fetch(_RUNNING, rules.overdue_after, rules.slot_held_for, BATCH)
+    heads = await judge.pool.fetch(_HEADS, rules.start_within, BATCH)
+    upstream = [row["job_id"] for row in (*doubts, *running)]
+    await for_each(upstream, partial(_tick, judge, Ticked()), name="progress", at_once=4)
+    await for_each(
+        [row["job_id"] for row in heads],
+        partial(_tick, judge, Ticked(is_next=True)),
+        name="progress",
+        at_once=4,
+    )
+    return BATCH in (len(doubts), len(running))
+
+
+async def _tick(judge: Judge, event: Ticked, job_id: UUID) -> None:
+    try:
+        await judge.hear(job_id, event)
+    except StaleRun:
+        return
+
+
+_DOUBTS = """
+select runs.job_id from job_runs as runs
+join attempts on attempts.job_id = runs.job_id and attempts.number = runs.attempt
+where runs.status = 'submitting'
+    and (runs.lease_expires_at is null or runs.lease_expires_at < now())
+    and (
+        (runs.lane_id is not null and attempts.intended_at < now() - $1::interval)
+        or (runs.slot is not null and attempts.intended_at < now() - $2::interval)
+    )
+limit $3
+"""
+
+_RUNNING = """
+select job_id from job_runs
+where status = 'running' and submitted_at < now() - $1::interval
+    and (attention_code is null or (slot is not null and submitted_at < now() - $2::interval))
+order by submitted_at limit $3
+"""
+
+# One job for each team and model: the one that a claim would take first.
+_HEADS = """
+select head.job_id
+from team_queues as queue
+join teams on teams.id = queue.team_id and teams.weight > 0
+cross join lateral (
+    select job_id, due_at, attention_code, expires_at from job_runs
+    where status = 'queued' and model = queue.model and team_id = queue.team_id
+    order by rank_at, job_id limit 1
+) as head
+where queue.is_waiting and head.attention_code is null and head.expires_at > now()
+    and head.due_at < now() - $1::interval
+limit $2
+"""
