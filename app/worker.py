@@ -23,7 +23,7 @@ from app.kit.loop import run_loop
 from app.kit.postgres.leader import lead
 from app.media.fetch import ResultHosts, make_http_client
 from app.settings import Settings
-from app.wiring import Resources, open_resources, require_schema
+from app.wiring import Resources, look_at_store, open_resources, require_schema
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -44,6 +44,7 @@ async def run_worker(settings: Settings) -> None:
         loop.add_signal_handler(number, stop.set)
     async with open_resources(settings) as base:
         await require_schema(base.pool)
+        await look_at_store(base.store)
         await work(base, stop)
 
 

@@ -9,8 +9,12 @@ INCOMING = ".incoming"
 
 
 def make_root(root: Path) -> None:
-    """A private folder for `write_durably`; an existing one keeps its mode."""
+    """A private folder; an existing one keeps its mode."""
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def make_incoming(root: Path) -> None:
+    """The place for writes under way; raises OSError when the root is not there."""
     (root / INCOMING).mkdir(mode=0o700, exist_ok=True)
 
 

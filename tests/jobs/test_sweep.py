@@ -17,6 +17,7 @@ from app.media.inspect import inspect_image
 from app.media.store import PictureStore, open_store
 from tests.jobs.scene import Scene
 from tests.media.images import make_image
+from tests.media.stored import is_stored
 
 RULES = Rules(settle=timedelta(0))
 
@@ -95,7 +96,7 @@ async def test_keys_and_files_whose_time_is_over_go_and_the_others_stay(
     keys = await scene.pool.fetch("select key from idempotency_keys")
     assert [row["key"] for row in keys] == ["kept"]
     assert await scene.pool.fetchval("select count(*) from files") == 0
-    assert not await store.exists(store_key)
+    assert not await is_stored(store, store_key)
 
 
 async def test_more_than_a_batch_of_old_keys_says_that_there_is_more(
