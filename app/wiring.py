@@ -18,7 +18,7 @@ from app.kit.postgres.database import Pool, Sessions, make_engine, make_sessions
 from app.kit.postgres.listener import Listener
 from app.kit.postgres.presence import Presence
 from app.kit.postgres.schema import find_revision, head_revision
-from app.media.mark import DatabaseRegister
+from app.media.register import DatabaseRegister
 from app.media.store import PictureStore, StoreUnavailable, open_store
 from app.settings import Settings
 from app.teams.authenticate import KeyRing

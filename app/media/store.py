@@ -17,10 +17,9 @@ from obstore.exceptions import BaseError, PermissionDeniedError, Unauthenticated
 from obstore.store import LocalStore, ObjectStore
 
 from app.kit.errors import NotFound, Unavailable
-from app.kit.postgres.database import CONNECTION_TROUBLE
 from app.media.bucket import open_bucket
 from app.media.durable import make_incoming, make_root, sweep_incoming, write_durably
-from app.media.mark import MARK_KEY, StoreEntry, StoreRegister, find_id
+from app.media.mark import MARK_KEY, RegisterLost, StoreEntry, StoreRegister, find_id
 
 LEFTOVER_AGE_SECONDS = 3600.0
 CHUNK_BYTES = 256 * 1024
@@ -131,10 +130,10 @@ class PictureStore:
             began_at = time.monotonic()
             try:
                 await self._check_mark(self._register)
-            except CONNECTION_TROUBLE as error:
+            except RegisterLost as error:
                 raise StoreUnavailable(
                     f"cannot tell whether {self._name} is the right one: the database cannot be "
-                    f"asked for its id ({type(error).__name__})"
+                    f"asked for its id ({error})"
                 ) from None
             self._checked_at = began_at
 

@@ -11,7 +11,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from app.kit.postgres.database import Pool
-from app.media.mark import MARK_KEY, DatabaseRegister, StoreEntry
+from app.media.mark import MARK_KEY, RegisterLost, StoreEntry
+from app.media.register import DatabaseRegister
 from app.media.store import PictureMissing, PictureStore, StoreUnavailable, open_store
 from tests.media.wire import Request, reply, serve
 
@@ -29,7 +30,7 @@ class Book:
 
     async def load(self) -> StoreEntry:
         if self.is_lost:
-            raise ConnectionResetError
+            raise RegisterLost
         return self.entry
 
     async def list_promised(self) -> Sequence[str]:
