@@ -37,6 +37,9 @@ class FileOrigin:
     name: str | None = None
 
 
+_COLUMNS = "id, store_key, content_type, sha256, byte_count, width, height"
+
+
 class UploadExists(Exception):
     """An upload under a key that is taken: uploads never overwrite."""
 
@@ -56,12 +59,12 @@ async def insert_file(
 ) -> StoredFile:
     """Make stored content a file of a team; raises UploadExists."""
     row = await pool.fetchrow(
-        """
+        f"""
         insert into files (id, team_id, upload_key, name, sha256, store_key, content_type,
             byte_count, width, height, expires_at)
         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
         on conflict (upload_key) do nothing
-        returning *
+        returning {_COLUMNS}
         """,
         make_uuid7(),
         origin.team_id,
@@ -83,7 +86,7 @@ async def insert_file(
 async def find_file(pool: Pool, team_id: UUID, file_id: UUID) -> StoredFile | None:
     """A team's own file; None when it is not there, expired, or another team's."""
     row = await pool.fetchrow(
-        "select * from files where id = $1 and team_id = $2 and expires_at > now()",
+        f"select {_COLUMNS} from files where id = $1 and team_id = $2 and expires_at > now()",
         file_id,
         team_id,
     )
@@ -93,7 +96,8 @@ async def find_file(pool: Pool, team_id: UUID, file_id: UUID) -> StoredFile | No
 async def find_upload(pool: Pool, team_id: UUID, upload_key: str) -> StoredFile | None:
     """A team's own upload by the key of its `oss://` URL; None as for `find_file`."""
     row = await pool.fetchrow(
-        "select * from files where upload_key = $1 and team_id = $2 and expires_at > now()",
+        f"select {_COLUMNS} from files"
+        " where upload_key = $1 and team_id = $2 and expires_at > now()",
         upload_key,
         team_id,
     )

@@ -15,7 +15,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.execute("set local lock_timeout = '4s'")
+    op.execute("set local lock_timeout = '1s'")
     op.execute("set local statement_timeout = '60s'")
     op.create_table(
         "picture_store",
@@ -45,6 +45,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    op.execute("set local lock_timeout = '4s'")
+    op.execute("set local lock_timeout = '1s'")
     op.drop_table("chore_failures")
     op.drop_table("picture_store")
