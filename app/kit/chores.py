@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import structlog
 
-from app.kit.postgres.database import CONNECTION_TROUBLE, Pool
+from app.kit.postgres.database import CONNECTION_TROUBLE, Connection, Pool
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -106,6 +106,11 @@ async def count_failures(pool: Pool, *works: Apart) -> None:
         failures = work.take_failures()
         if failures:
             await pool.execute(_COUNT, work.name, len(failures), failures[-1])
+
+
+async def count_failure(connection: Connection, work: str, error: str, *, count: int = 1) -> None:
+    """Add what has failed for good, in the transaction that says so."""
+    await connection.execute(_COUNT, work, count, error)
 
 
 _COUNT = """

@@ -102,9 +102,10 @@ class ResultHosts:
         is_default_port = port == _DEFAULT_PORTS[scheme]
         if f"{host}:{port}" in self.entries or (is_default_port and host in self.entries):
             return
+        entry = host if is_default_port else f"{host}:{port}"
         raise HostNotAllowed(
-            f"{_place(url)} is not on an allowed result host; if it is the upstream's, add "
-            "the host to DASHGATE_RESULT_HOSTS"
+            f"{_place(url)} is not on an allowed result host; if {entry} is the upstream's, add "
+            "it to DASHGATE_RESULT_HOSTS (which replaces the default list) and restart the workers"
         )
 
 
