@@ -16,8 +16,8 @@ def check_texts(arguments: Sequence[str]) -> None:
     for number, text in enumerate(arguments, 1):
         if "\0" in text or (not text.isascii() and text.encode(errors="replace").decode() != text):
             raise InvalidRequest(
-                f"argument {number}, {text[:64]!a}, is no text: it holds bytes that are not UTF-8, "
-                "or a NUL character"
+                f"argument {number}, {text[:64]!a}, is no text: it holds bytes that are not "
+                "UTF-8, or a NUL character"
             )
 
 

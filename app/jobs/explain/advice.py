@@ -64,11 +64,11 @@ def _look(code: str) -> tuple[str, ...]:
 
 
 def _give_up(job_id: UUID, is_cancel_asked: bool) -> tuple[str, ...]:
-    requeue = f'dashgate job requeue {job_id} --reason "TEXT" --yes'
+    requeue = f'dashgate job requeue {job_id} --reason "TEXT"'
     if is_cancel_asked:
         return (f"To end it now, free for its team: {requeue}",)
     return (
-        f"No task is this job's, or its task is gone: {requeue} (sends it once more, which may "
-        "cost a second time)",
+        f"No task is this job's, or its task is gone: {requeue} (it says what that may cost, "
+        "and how to agree: it is sent once more)",
         f"Not wanted any more: dashgate job cancel {job_id}, then that requeue ends it free.",
     )
