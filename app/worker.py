@@ -12,12 +12,13 @@ from app.dashscope.client import make_create_http, make_query_http
 from app.jobs.cancel import WISH_RULES
 from app.jobs.engine.conduct import CONDUCTOR_LOCK, Conductor, Orchestra, Timings
 from app.jobs.engine.judge import Judge
-from app.jobs.engine.sweep import expire_queued, mend, tidy
+from app.jobs.engine.sweep import Upkeep, expire_queued, mend
 from app.jobs.events import PICTURES_WAITING
 from app.jobs.keeping.collect import Shelf
 from app.jobs.keeping.keep import PICTURES_PER_JOB, Keeper
 from app.jobs.keeping.risk import raise_alarms
 from app.jobs.requests.models import MODELS
+from app.kit.chores import Apart
 from app.kit.logs import configure_logs
 from app.kit.loop import run_loop
 from app.kit.postgres.leader import lead
@@ -89,7 +90,7 @@ async def _lead(base: Resources, conductor: Conductor, ending: asyncio.Event) ->
             idle_seconds=EXPIRY_SECONDS,
         ),
         run_loop(
-            partial(tidy, base.pool, base.store),
+            Upkeep(base.pool, base.store).tidy,
             name="tidy",
             stop=ending,
             idle_seconds=TIDY_SECONDS,
@@ -101,7 +102,7 @@ async def _lead(base: Resources, conductor: Conductor, ending: asyncio.Event) ->
             idle_seconds=MEND_SECONDS,
         ),
         run_loop(
-            partial(raise_alarms, base.pool),
+            partial(raise_alarms, base.pool, Apart("alarms")),
             name="alarms",
             stop=ending,
             idle_seconds=ALARM_SECONDS,

@@ -14,7 +14,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 PAUSES_SECONDS = (1.0, 5.0, 30.0, 300.0)
 """After the first failure of an item, the second, and so on; the last one stays."""
 LOST_IN_A_ROW = 3
-"""So many items that fail for the database's sake mean that it is lost for all of them."""
+"""So many items in a row with a trouble that may be shared mean that it is everybody's."""
 FORGOTTEN_SECONDS = 3600.0
 
 T = TypeVar("T")
@@ -30,8 +30,16 @@ class _Trouble:
 class Apart:
     """Does items one by one; a failing one is logged, counted, and rests before its next try."""
 
-    def __init__(self, name: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        shared_troubles: tuple[type[Exception], ...] = CONNECTION_TROUBLE,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`shared_troubles` are those that may be everybody's: several in a row end the round."""
         self.name = name
+        self._shared_troubles = shared_troubles
         self._clock = clock
         self._troubles: dict[Hashable, _Trouble] = {}
         self._untold: list[str] = []
@@ -50,7 +58,7 @@ class Apart:
     ) -> list[R]:
         """Do every item that does not rest; returns what those that succeeded have given.
 
-        Raises what a lost database raises, once several items in a row have met it.
+        Raises a shared trouble, once several items in a row have met it.
         """
         done: list[R] = []
         lost = 0
@@ -61,9 +69,9 @@ class Apart:
                 continue
             try:
                 done.append(await work(item))
-            except CONNECTION_TROUBLE as error:
+            except self._shared_troubles as error:
                 lost += 1
-                self._note(name, error, is_database_lost=True)
+                self._note(name, error)
                 if lost == LOST_IN_A_ROW:
                     raise
             except Exception as error:
@@ -75,11 +83,11 @@ class Apart:
         return done
 
     def take_failures(self) -> list[str]:
-        """What has failed since this was asked last, by the name of its error."""
+        """What has failed since this was asked last: the item, and the name of its error."""
         untold, self._untold = self._untold, []
         return untold
 
-    def _note(self, name: Hashable, error: Exception, *, is_database_lost: bool = False) -> None:
+    def _note(self, name: Hashable, error: Exception) -> None:
         now = self._clock()
         old = {
             known
@@ -92,10 +100,10 @@ class Apart:
         pause = PAUSES_SECONDS[min(trouble.failures, len(PAUSES_SECONDS) - 1)]
         trouble.failures += 1
         trouble.next_at = now + pause
-        self._untold.append(type(error).__name__)
+        self._untold.append(f"{name}: {type(error).__name__}")
         about = {"work": self.name, "item": str(name), "failures": trouble.failures}
-        if is_database_lost:
-            log.warning("item.database_lost", **about, error=type(error).__name__)
+        if isinstance(error, self._shared_troubles):
+            log.warning("item.in_trouble", **about, error=type(error).__name__)
         else:
             log.error("item.failed", **about, pause_seconds=pause, exc_info=error)
 

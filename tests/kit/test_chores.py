@@ -78,4 +78,4 @@ async def test_failures_are_counted_where_the_metrics_look(pool: Pool) -> None:
 
     row = await pool.fetchrow("select work, failures, last_error from chore_failures")
     assert row is not None
-    assert tuple(row) == ("t", 2, "ValueError")
+    assert tuple(row) == ("t", 2, "2: ValueError")

@@ -11,7 +11,8 @@ from app.jobs.events import write_event
 from app.jobs.keeping.bound import GRACE
 from app.jobs.lifecycle import UPSTREAM_MEMORY, Fence, Flag
 from app.jobs.record import record
-from app.kit.postgres.database import Connection, Pool, transaction
+from app.kit.chores import Apart, count_failures
+from app.kit.postgres.database import Connection, Pool, Record, transaction
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -61,18 +62,26 @@ def describe_risk(job_id: UUID, left: timedelta) -> str:
     return f"they are not kept yet, and {end}; what to do: dashgate job explain {job_id}"
 
 
-async def raise_alarms(pool: Pool) -> bool:
+async def raise_alarms(pool: Pool, apart: Apart | None = None) -> bool:
     """Tell of each job whose pictures have come to a new level of risk; a chore's step."""
     lowest = LADDER[-1]
-    for row in await pool.fetch(_LOAD, lowest.after, lowest.life_share, UPSTREAM_MEMORY):
+    rows = await pool.fetch(_LOAD, lowest.after, lowest.life_share, UPSTREAM_MEMORY)
+    apart = apart or Apart("alarms")
+
+    async def look(row: Record) -> None:
         level = find_risk(row["ended_at"], row["expires_at"], row["now"])
         if level is None or row["told"] in {level, RiskLevel.CRITICAL}:
-            continue
+            return
         left = row["expires_at"] - row["now"]
         async with transaction(pool) as connection:
             is_told = await _tell(connection, Fence(row["job_id"], row["attempt"]), level, left)
         if is_told:
             _log_risk(row["job_id"], level, left, row["reason"])
+
+    try:
+        await apart.each(rows, look, key=lambda row: row["job_id"])
+    finally:
+        await count_failures(pool, apart)
     return False
 
 
