@@ -44,9 +44,13 @@ def write_durably(root: Path, key: str, content: bytes, settled: set[Path] | Non
 
 
 def sweep_incoming(root: Path, older_than_seconds: float) -> int:
-    """Remove the files of writes that a crash cut short; returns how many."""
+    """Remove the files of writes that a crash cut short; returns how many.
+
+    What cannot be removed keeps none of the others; its OSError is raised at the end.
+    """
     before = time.time() - older_than_seconds
     swept = 0
+    trouble: OSError | None = None
     for path in (root / INCOMING).iterdir():
         try:
             if path.stat().st_mtime < before:
@@ -54,6 +58,10 @@ def sweep_incoming(root: Path, older_than_seconds: float) -> int:
                 swept += 1
         except FileNotFoundError:
             continue
+        except OSError as error:
+            trouble = error
+    if trouble is not None:
+        raise trouble
     return swept
 
 

@@ -33,6 +33,7 @@ _DISK_REASONS = {
     errno.EDQUOT: "the disk quota is used up",
     errno.EACCES: "this process has no right to it; check owner and mode of the folder",
     errno.EPERM: "this process has no right to it; check owner and mode of the folder",
+    errno.EIO: "the disk reports an input/output error; check the device",
     errno.EROFS: "the disk is mounted read-only",
 }
 

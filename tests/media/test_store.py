@@ -1,6 +1,7 @@
 """Keeping pictures on disk, also when the disk has troubles."""
 
 import asyncio
+import errno
 import os
 import shutil
 import stat
@@ -238,6 +239,57 @@ async def test_read_only_disk_is_said(small_disk: Path) -> None:
         await store.put(KEY, b"x")
 
     assert await store.get(KEY) == b"kept"
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+@pytest.mark.parametrize("failing", ["fsync", "mkdir", "rename", "open"])
+async def test_a_disk_that_fails_at_any_step_is_said_and_leaves_no_half_file(
+    store: PictureStore, folder: Path, monkeypatch: pytest.MonkeyPatch, failing: str, number: int
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as disk:
+        place = os if failing in ("fsync", "open") else Path
+        disk.setattr(place, failing, fail)
+        with pytest.raises(StoreUnavailable, match="cannot write in the picture store"):
+            await store.put(KEY, b"whole")
+
+    assert list_files(folder) == []
+    await store.put(KEY, b"whole")
+    assert await store.get(KEY) == b"whole"
+
+
+async def test_a_disk_that_fails_once_the_name_is_there_has_kept_the_whole(
+    store: PictureStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync = os.fsync
+
+    def fail(descriptor: int) -> None:
+        if Path(os.readlink(f"/proc/self/fd/{descriptor}")).is_dir():
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        fsync(descriptor)
+
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "fsync", fail)
+        with pytest.raises(StoreUnavailable, match="input/output error"):
+            await store.put(KEY, b"whole")
+
+    assert list_files(folder) == [KEY]
+    assert await store.get(KEY) == b"whole"
+
+
+async def test_a_leftover_that_cannot_be_removed_keeps_none_of_the_others(
+    store: PictureStore, folder: Path
+) -> None:
+    for name in ("a", "b", "c"):
+        (folder / ".incoming" / name).write_text("half")
+    (folder / ".incoming" / "in the way").mkdir()
+
+    with pytest.raises(StoreUnavailable, match="cannot sweep"):
+        await store.sweep_leftovers(-1)
+
+    assert list_files(folder) == []
 
 
 async def test_denied_folder_is_said(store: PictureStore, folder: Path) -> None:
