@@ -17,7 +17,7 @@ from app.settings import Settings
 from app.web.bodies import BodyBudget
 from app.web.request_ids import RequestIds
 from app.web.stopping import noticing_stop
-from app.wiring import open_doors, open_resources, require_schema
+from app.wiring import look_at_store, open_doors, open_resources, require_schema
 
 DESCRIPTION = (
     "Edits images through Alibaba Cloud Model Studio: accepted jobs run once, their pictures are "
@@ -38,6 +38,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         )
         async with open_resources(chosen) as base:
             await require_schema(base.pool)
+            await look_at_store(base.store)
             with noticing_stop() as stopping:
                 async with open_doors(base, stopping) as doors:
                     for door in (application, dashscope_door):

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.jobs.accept import AcceptDesk
@@ -17,9 +18,14 @@ from app.kit.postgres.database import Pool, Sessions, make_engine, make_sessions
 from app.kit.postgres.listener import Listener
 from app.kit.postgres.presence import Presence
 from app.kit.postgres.schema import find_revision, head_revision
-from app.media.store import PictureStore, open_store
+from app.media.register import DatabaseRegister
+from app.media.store import PictureStore, StoreUnavailable, open_store
 from app.settings import Settings
 from app.teams.authenticate import KeyRing
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+STORE_LOOK_SECONDS = 5.0
 
 
 class SchemaNotReady(Unavailable):
@@ -65,6 +71,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         stack.push_async_callback(engine.dispose)
         pool = await open_pool(url, max_size=settings.database_pool_size)
         stack.push_async_callback(pool.close)
+        store = open_store(settings.resolved_store_url(), register=DatabaseRegister(pool))
         yield Resources(
             settings=settings,
             database_url=url,
@@ -72,7 +79,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             sessions=make_sessions(engine),
             pool=pool,
             vault=vault,
-            store=open_store(settings.resolved_store_url()),
+            store=store,
             listener=Listener(url, CHANNELS),
             clock=utc_now,
         )
@@ -107,6 +114,17 @@ async def open_doors(base: Resources, stopping: asyncio.Event) -> AsyncIterator[
         await intake.close()
         stop.set()
         await asyncio.gather(*beside)
+
+
+async def look_at_store(store: PictureStore) -> None:
+    """Mark a new store before its first use; trouble is said and keeps nobody from starting."""
+    try:
+        async with asyncio.timeout(STORE_LOOK_SECONDS):
+            await store.require_mark()
+    except StoreUnavailable as error:
+        log.error("store.unavailable", reason=error.message)
+    except TimeoutError:
+        log.error("store.unavailable", reason=f"no answer within {STORE_LOOK_SECONDS:g} s")
 
 
 async def require_schema(pool: Pool) -> None:

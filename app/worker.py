@@ -13,18 +13,19 @@ from app.jobs.cancel import WISH_RULES
 from app.jobs.engine.conduct import CONDUCTOR_LOCK, Conductor, Orchestra, Timings
 from app.jobs.engine.judge import Judge
 from app.jobs.engine.progress import call_attention
-from app.jobs.engine.sweep import expire_queued, mend, tidy
+from app.jobs.engine.sweep import Upkeep, expire_queued, mend
 from app.jobs.events import PICTURES_WAITING
 from app.jobs.keeping.collect import Shelf
 from app.jobs.keeping.keep import PICTURES_PER_JOB, Keeper
 from app.jobs.keeping.risk import raise_alarms
 from app.jobs.requests.models import MODELS
+from app.kit.chores import Apart
 from app.kit.logs import configure_logs
 from app.kit.loop import run_loop
 from app.kit.postgres.leader import lead
 from app.media.fetch import ResultHosts, make_http_client
 from app.settings import Settings
-from app.wiring import Resources, open_resources, require_schema
+from app.wiring import Resources, look_at_store, open_resources, require_schema
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -46,6 +47,7 @@ async def run_worker(settings: Settings) -> None:
         loop.add_signal_handler(number, stop.set)
     async with open_resources(settings) as base:
         await require_schema(base.pool)
+        await look_at_store(base.store)
         await work(base, stop)
 
 
@@ -90,7 +92,7 @@ async def _lead(base: Resources, conductor: Conductor, ending: asyncio.Event) ->
             idle_seconds=EXPIRY_SECONDS,
         ),
         run_loop(
-            partial(tidy, base.pool, base.store),
+            Upkeep(base.pool, base.store).tidy,
             name="tidy",
             stop=ending,
             idle_seconds=TIDY_SECONDS,
@@ -108,7 +110,7 @@ async def _lead(base: Resources, conductor: Conductor, ending: asyncio.Event) ->
             idle_seconds=PROGRESS_SECONDS,
         ),
         run_loop(
-            partial(raise_alarms, base.pool),
+            partial(raise_alarms, base.pool, Apart("alarms")),
             name="alarms",
             stop=ending,
             idle_seconds=ALARM_SECONDS,

@@ -10,6 +10,7 @@ import app.audit.tables
 import app.billing.tables
 import app.jobs.engine.tables
 import app.jobs.tables
+import app.kit.postgres.tables
 import app.media.tables
 import app.teams.tables
 from app.kit.postgres.database import Base, make_engine
@@ -22,6 +23,7 @@ TABLES = (
     app.billing.tables,
     app.jobs.engine.tables,
     app.jobs.tables,
+    app.kit.postgres.tables,
     app.media.tables,
     app.teams.tables,
 )

@@ -15,11 +15,11 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.execute("set local lock_timeout = '4s'")
+    op.execute("set local lock_timeout = '1s'")
     op.execute("set local statement_timeout = '60s'")
     ${upgrades if upgrades else "pass"}
 
 
 def downgrade() -> None:
-    op.execute("set local lock_timeout = '4s'")
+    op.execute("set local lock_timeout = '1s'")
     ${downgrades if downgrades else "pass"}

@@ -129,12 +129,13 @@ def _to_trouble(row: RowMapping) -> Trouble:
 
 
 _KEYS = f"""
-select lanes.*, {IS_RESTING} as is_resting from lanes
+select id, account_id, api_key_sealed, api_key_hint, {IS_RESTING} as is_resting from lanes
 where removed_at is null order by created_at, id
 """
 
 _PACES = """
-select account_paces.*, now() as now, (
+select account_id, model, paused_until, pause_code, pace_share, priming, strikes, is_suspended,
+    service_count, service_log_mean, service_log_variance, now() as now, (
     select count(*) from job_runs
     where job_runs.account_id = account_paces.account_id
         and job_runs.model = account_paces.model and slot is not null

@@ -147,7 +147,9 @@ def _to_state(row: Record) -> PaceState:
 
 
 _COLUMNS = """
-select account_paces.*, accounts.max_running, clock_timestamp() as now
+select account_id, model, paused_until, pause_code, pace_share, priming, priming_held_until,
+    strikes, is_suspended, service_count, service_log_mean, service_log_variance,
+    accounts.max_running, clock_timestamp() as now
 from account_paces join accounts on accounts.id = account_paces.account_id
 """
 

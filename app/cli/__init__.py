@@ -1,7 +1,10 @@
 """The command line: operators' verbs by noun, and the processes of the gateway."""
 
+import sys
+
 import typer
 
+from app.cli.arguments import check_texts
 from app.cli.bench import bench
 from app.cli.edit import edit
 from app.cli.emulator import emulator
@@ -52,6 +55,7 @@ def main() -> None:
     """Run the command of this process; what it cannot do it says in one sentence."""
     configure_logs(level="warning", as_json=False)
     try:
+        check_texts(sys.argv[1:])
         application()
     except (GatewayError, SettingMissing, SecretTooShort, EmbeddedPostgresError, OSError) as error:
         fail(str(error))

@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from fastapi import APIRouter, Request
+from starlette.datastructures import QueryParams
 
 from app.dashscope.payloads import TaskStatus, parse_list_time
 from app.dashscope_api.answers import (
@@ -19,6 +20,7 @@ from app.jobs.cancel import cancel_queued_job
 from app.jobs.store import JobFilter, count_jobs, find_job, list_jobs
 from app.kit.errors import FieldProblem, InvalidRequest
 from app.web.context import DoorsHere, LinksHere, Reader, Writer
+from app.web.parameters import SHOWN_CHARACTERS
 from app.web.patience import patiently
 from app.web.request_ids import request_id_of
 
@@ -26,6 +28,13 @@ LIST_WINDOW = timedelta(hours=24)
 PAGE_SIZE_DEFAULT = 10
 PAGE_SIZE_LIMIT = 100
 PAGE_LIMIT = 10_000
+DIGITS_LIMIT = 9
+FIRST_YEAR, LAST_YEAR = 1970, 9998
+YEARS = f"its year must be from {FIRST_YEAR} to {LAST_YEAR}"
+READ_PARAMETERS = (
+    *("page_no", "page_size", "start_time", "end_time"),
+    *("status", "api_key_id", "model_name", "task_id"),
+)
 NO_ID = UUID(int=0)
 CANNOT_CANCEL = "Failed to cancel the task, please confirm if the task is in PENDING status."
 
@@ -53,6 +62,7 @@ async def query_task(
 async def list_tasks(request: Request, doors: DoorsHere, caller: Reader) -> WireResponse:
     """The team's own tasks, newest first, of at most 24 hours."""
     query = request.query_params
+    _refuse_nul(query)
     page = _read_number(query.get("page_no"), "page_no", default=1, highest=PAGE_LIMIT)
     size = _read_number(
         query.get("page_size"), "page_size", default=PAGE_SIZE_DEFAULT, highest=PAGE_SIZE_LIMIT
@@ -105,7 +115,7 @@ def _read_filter(request: Request, team_id: UUID | None, now: datetime) -> JobFi
         statuses = tuple(ours for ours, theirs in SHOWN_AS.items() if theirs == status.upper())
         if not statuses and status.upper() not in set(TaskStatus):
             known = ", ".join(TaskStatus)
-            raise _bad("status", f"is {status!r}; it must be one of {known}")
+            raise _bad("status", f"is {_show(status)}; it must be one of {known}")
         statuses = statuses or ("unknown",)
     return JobFilter(
         team_id=team_id,
@@ -136,17 +146,34 @@ def _read_time(text: str | None, name: str) -> datetime | None:
     if not text:
         return None
     try:
-        return parse_list_time(text)
+        moment = parse_list_time(text)
+    except OverflowError:
+        raise _bad(name, f"is {_show(text)}; {YEARS}") from None
     except ValueError:
-        raise _bad(name, f"is {text!r}; it must be YYYYMMDDhhmmss in UTC+8") from None
+        raise _bad(name, f"is {_show(text)}; it must be YYYYMMDDhhmmss in UTC+8") from None
+    # A day before and after it must be times as well.
+    if not FIRST_YEAR <= moment.year <= LAST_YEAR:
+        raise _bad(name, f"is {_show(text)}; {YEARS}")
+    return moment
 
 
 def _read_number(text: str | None, name: str, *, default: int, highest: int) -> int:
     if not text:
         return default
-    if not text.isdecimal() or not 1 <= int(text) <= highest:
-        raise _bad(name, f"is {text!r}; it must be a number from 1 to {highest}")
+    is_number = text.isdecimal() and len(text) <= DIGITS_LIMIT
+    if not is_number or not 1 <= int(text) <= highest:
+        raise _bad(name, f"is {_show(text)}; it must be a number from 1 to {highest}")
     return int(text)
+
+
+def _refuse_nul(query: QueryParams) -> None:
+    for name in READ_PARAMETERS:
+        if any("\0" in value for value in query.getlist(name)):
+            raise _bad(name, "contains a NUL character; remove it")
+
+
+def _show(text: str) -> str:
+    return repr(text[:SHOWN_CHARACTERS])
 
 
 def _bad(name: str, message: str) -> InvalidRequest:

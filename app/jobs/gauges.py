@@ -235,5 +235,12 @@ TIMES = Group(
     values=(RECENT_EVENTS,),
 )
 
-GROUPS = (JOBS, QUEUE, RESULTS, RISK, ATTENTION, ACCOUNTS, PAUSES, ORPHANS, LEADER, TIMES)
+CHORES = Group(
+    "chores",
+    "select work, failures as work_failures from chore_failures",
+    {"work_failures": "What failed in the background, item by item, and lost pictures, ever."},
+    labels=("work",),
+)
+
+GROUPS = (JOBS, QUEUE, RESULTS, RISK, ATTENTION, ACCOUNTS, PAUSES, ORPHANS, LEADER, TIMES, CHORES)
 """Everything that is read at a scrape; another part of the gateway adds its group here."""

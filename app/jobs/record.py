@@ -168,5 +168,6 @@ from (
     select count(*)::smallint as count from pictures where job_id = $1 and status = 'kept'
 ) as kept
 where id = $1 and jobs.status is null
-returning jobs.*
+returning id, team_id, key_id, model, n, image_count, unit_price, currency, amount, jobs.status,
+    finished_at
 """

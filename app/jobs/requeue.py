@@ -12,7 +12,7 @@ from app.jobs.cancel import WISH_RULES
 from app.jobs.core.state import RequeueAsked
 from app.jobs.engine.judge import Judge, Witness
 from app.jobs.events import PICTURES_WAITING, QUEUE_CHANGED, wake, write_event
-from app.jobs.lifecycle import Action, JobStatus
+from app.jobs.lifecycle import Action, JobStatus, Requeue, Stop
 from app.jobs.moves import StaleRun
 from app.kit.errors import Conflict, FieldProblem, InvalidRequest, NotFound
 from app.kit.postgres.database import Connection, Pool, transaction
@@ -41,6 +41,25 @@ class CostNotAgreed(Conflict):
 
 
 @dataclass(frozen=True, slots=True)
+class Agreement:
+    """The attempt that somebody agrees to give up, as it stood when they were shown it."""
+
+    attempt: int
+    status: JobStatus
+
+    def __str__(self) -> str:
+        return f"{self.attempt}-{self.status}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Agreement":
+        """From `2-running`; raises ValueError."""
+        number, _, status = text.partition("-")
+        if not (number.isascii() and number.isdecimal() and len(number) <= 9):
+            raise ValueError(f"{text[:64]!r} is no attempt and status, as in 2-running")
+        return cls(int(number), JobStatus(status))
+
+
+@dataclass(frozen=True, slots=True)
 class Prospect:
     """A job as it stands, and what is known of the attempt that would be given up."""
 
@@ -55,20 +74,23 @@ class Prospect:
     expires_at: datetime
     now: datetime
 
+    def to_agreement(self) -> Agreement:
+        return Agreement(self.attempt or 0, self.status)
+
 
 async def requeue_job(
     pool: Pool,
     job_id: UUID,
     *,
     reason: str,
-    is_cost_agreed: bool = False,
+    agreed: Agreement | None = None,
     witness: Callable[[Connection, RequeueResult], Awaitable[None]] | None = None,
 ) -> RequeueResult:
     """Have a job tried again, as far as its state allows, and say what that has meant.
 
     The witness writes into the transaction that does it.
     Raises InvalidRequest for a reason that is none, NotFound, Conflict with what to do instead,
-    and CostNotAgreed, which tells what is known.
+    and CostNotAgreed, which tells what is known, unless `agreed` names the attempt as it stands.
     """
     _check_reason(reason)
     prospect = await _find_prospect(pool, job_id)
@@ -79,9 +101,8 @@ async def requeue_job(
             await witness(connection, meaning)
 
     if meaning in (RequeueResult.GIVE_UP, RequeueResult.END):
-        if not is_cost_agreed:
-            raise CostNotAgreed(describe_cost(job_id, prospect))
-        is_done = await _give_up(pool, job_id, reason, tell)
+        _check_agreed(job_id, prospect, agreed)
+        is_done = await _give_up(pool, job_id, reason, prospect, tell)
     else:
         is_done = await _hasten(pool, job_id, prospect.status, reason, tell)
     if not is_done:
@@ -130,12 +151,40 @@ async def _find_prospect(pool: Pool, job_id: UUID) -> Prospect:
     return Prospect(**{**row, "status": JobStatus(row["status"])})
 
 
-async def _give_up(pool: Pool, job_id: UUID, reason: str, tell: Witness) -> bool:
+def _check_agreed(job_id: UUID, prospect: Prospect, agreed: Agreement | None) -> None:
+    shown = prospect.to_agreement()
+    if agreed == shown:
+        return
+    told = describe_cost(job_id, prospect)
+    if agreed is not None:
+        told = f"you agreed to give up {agreed}, but the job has moved on: {told}"
+    raise CostNotAgreed(f"{told}. If that is right, agree to it: --yes {shown}")
+
+
+async def _give_up(
+    pool: Pool, job_id: UUID, reason: str, prospect: Prospect, tell: Witness
+) -> bool:
+    async def tell_of_that_attempt(connection: Connection, actions: tuple[Action, ...]) -> None:
+        # The run is locked: what is found now is what the decision was about.
+        attempt = await connection.fetchval(_LATEST_ATTEMPT, job_id)
+        if attempt != prospect.attempt or prospect.status is not _find_status(actions):
+            raise StaleRun
+        await tell(connection, actions)
+
     try:
-        actions = await Judge(pool, WISH_RULES).hear(job_id, RequeueAsked(reason), witness=tell)
+        actions = await Judge(pool, WISH_RULES).hear(
+            job_id, RequeueAsked(reason), witness=tell_of_that_attempt
+        )
     except StaleRun:
         return False
     return bool(actions)
+
+
+def _find_status(actions: tuple[Action, ...]) -> JobStatus:
+    """The status that was given up: only of a task that was there an attempt was accepted."""
+    given_up = actions[0].instead_of if isinstance(actions[0], Stop) else actions[0]
+    had_task = isinstance(given_up, Requeue) and given_up.outcome == "accepted"
+    return JobStatus.RUNNING if had_task else JobStatus.SUBMITTING
 
 
 async def _hasten(pool: Pool, job_id: UUID, status: JobStatus, reason: str, tell: Witness) -> bool:
@@ -169,6 +218,8 @@ def _check_reason(reason: str) -> None:
         )
     )
 
+
+_LATEST_ATTEMPT = "select max(number) from attempts where job_id = $1"
 
 _FIND_PROSPECT = """
 select coalesce(jobs.status, runs.status) as status, runs.attempt,

@@ -9,8 +9,12 @@ INCOMING = ".incoming"
 
 
 def make_root(root: Path) -> None:
-    """A private folder for `write_durably`; an existing one keeps its mode."""
+    """A private folder; an existing one keeps its mode."""
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def make_incoming(root: Path) -> None:
+    """The place for writes under way; raises OSError when the root is not there."""
     (root / INCOMING).mkdir(mode=0o700, exist_ok=True)
 
 
@@ -40,9 +44,13 @@ def write_durably(root: Path, key: str, content: bytes, settled: set[Path] | Non
 
 
 def sweep_incoming(root: Path, older_than_seconds: float) -> int:
-    """Remove the files of writes that a crash cut short; returns how many."""
+    """Remove the files of writes that a crash cut short; returns how many.
+
+    What cannot be removed keeps none of the others; its OSError is raised at the end.
+    """
     before = time.time() - older_than_seconds
     swept = 0
+    trouble: OSError | None = None
     for path in (root / INCOMING).iterdir():
         try:
             if path.stat().st_mtime < before:
@@ -50,6 +58,10 @@ def sweep_incoming(root: Path, older_than_seconds: float) -> int:
                 swept += 1
         except FileNotFoundError:
             continue
+        except OSError as error:
+            trouble = error
+    if trouble is not None:
+        raise trouble
     return swept
 
 

@@ -55,20 +55,17 @@ class PictureGone(GatewayError):
 
 
 class DownloadFailed(Unavailable):
-    """The picture did not come this time; `retryable` tells whether it may the next."""
+    """The picture did not come this time."""
 
     code = "download_failed"
 
-    def __init__(self, place: str, reason: str, *, retryable: bool) -> None:
+    def __init__(self, place: str, reason: str) -> None:
         super().__init__(f"downloading {place}: {reason}")
-        self.reason = reason
-        self.retryable = retryable
 
 
 @dataclass(frozen=True, slots=True)
 class Download:
     content: bytes = field(repr=False)
-    content_type: str | None
     announced_bytes: int | None
 
 
@@ -102,9 +99,10 @@ class ResultHosts:
         is_default_port = port == _DEFAULT_PORTS[scheme]
         if f"{host}:{port}" in self.entries or (is_default_port and host in self.entries):
             return
+        entry = host if is_default_port else f"{host}:{port}"
         raise HostNotAllowed(
-            f"{_place(url)} is not on an allowed result host; if it is the upstream's, add "
-            "the host to DASHGATE_RESULT_HOSTS"
+            f"{_place(url)} is not on an allowed result host; if {entry} is the upstream's, add "
+            "it to DASHGATE_RESULT_HOSTS (which replaces the default list) and restart the workers"
         )
 
 
@@ -143,7 +141,7 @@ async def download_picture(
         reason = f"it was not complete after {deadline_seconds:g} s"
     except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError) as error:
         reason = f"the connection failed ({type(error.__cause__ or error).__name__})"
-    raise DownloadFailed(_place(url), reason, retryable=True)
+    raise DownloadFailed(_place(url), reason)
 
 
 async def _follow(
@@ -157,9 +155,7 @@ async def _follow(
                 _check_status(response, target)
                 return await _read(response, target, limit_bytes)
             target = _resolve(target, response.headers["location"])
-    raise DownloadFailed(
-        _place(url), f"it was redirected more than {REDIRECTS_LIMIT} times", retryable=False
-    )
+    raise DownloadFailed(_place(url), f"it was redirected more than {REDIRECTS_LIMIT} times")
 
 
 def _resolve(url: str, location: str) -> str:
@@ -175,8 +171,7 @@ def _check_status(response: httpx.Response, url: str) -> None:
         return
     if status in {httpx.codes.FORBIDDEN, httpx.codes.NOT_FOUND, httpx.codes.GONE}:
         raise PictureGone(f"{_place(url)} answered {status}: its URL has expired or it was purged")
-    retryable = status >= 500 or status in {408, 425, 429}
-    raise DownloadFailed(_place(url), f"it answered {status}", retryable=retryable)
+    raise DownloadFailed(_place(url), f"it answered {status}")
 
 
 async def _read(response: httpx.Response, url: str, limit_bytes: int) -> Download:
@@ -192,8 +187,8 @@ async def _read(response: httpx.Response, url: str, limit_bytes: int) -> Downloa
             raise _too_large(url, came_bytes, limit_bytes)
     if announced is not None and came_bytes != announced:
         reason = f"{came_bytes} of {announced} bytes came"
-        raise DownloadFailed(_place(url), reason, retryable=True)
-    return Download(b"".join(chunks), response.headers.get("content-type"), announced)
+        raise DownloadFailed(_place(url), reason)
+    return Download(b"".join(chunks), announced)
 
 
 def _announced_bytes(response: httpx.Response) -> int | None:
@@ -203,7 +198,7 @@ def _announced_bytes(response: httpx.Response) -> int | None:
 
 def _too_large(url: str, actual: int, limit_bytes: int) -> DownloadFailed:
     reason = f"it has {actual} bytes or more, above the limit of {limit_bytes}"
-    return DownloadFailed(_place(url), reason, retryable=False)
+    return DownloadFailed(_place(url), reason)
 
 
 def _place(url: str) -> str:

@@ -5,10 +5,11 @@ from datetime import datetime, timedelta
 from secrets import token_hex
 from uuid import UUID
 
+from app.kit.chores import Apart
 from app.kit.ids import make_uuid7
-from app.kit.postgres.database import Pool, Record
+from app.kit.postgres.database import CONNECTION_TROUBLE, Pool, Record
 from app.media.inspect import ImageFacts
-from app.media.store import PictureStore, content_key
+from app.media.store import PictureStore, StoreUnavailable, content_key
 
 DELETE_AFTER = timedelta(hours=1)
 """Nothing that found a file still valid is at work on it any more by then."""
@@ -37,6 +38,9 @@ class FileOrigin:
     name: str | None = None
 
 
+_COLUMNS = "id, store_key, content_type, sha256, byte_count, width, height"
+
+
 class UploadExists(Exception):
     """An upload under a key that is taken: uploads never overwrite."""
 
@@ -56,12 +60,12 @@ async def insert_file(
 ) -> StoredFile:
     """Make stored content a file of a team; raises UploadExists."""
     row = await pool.fetchrow(
-        """
+        f"""
         insert into files (id, team_id, upload_key, name, sha256, store_key, content_type,
             byte_count, width, height, expires_at)
         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
         on conflict (upload_key) do nothing
-        returning *
+        returning {_COLUMNS}
         """,
         make_uuid7(),
         origin.team_id,
@@ -83,7 +87,7 @@ async def insert_file(
 async def find_file(pool: Pool, team_id: UUID, file_id: UUID) -> StoredFile | None:
     """A team's own file; None when it is not there, expired, or another team's."""
     row = await pool.fetchrow(
-        "select * from files where id = $1 and team_id = $2 and expires_at > now()",
+        f"select {_COLUMNS} from files where id = $1 and team_id = $2 and expires_at > now()",
         file_id,
         team_id,
     )
@@ -93,25 +97,41 @@ async def find_file(pool: Pool, team_id: UUID, file_id: UUID) -> StoredFile | No
 async def find_upload(pool: Pool, team_id: UUID, upload_key: str) -> StoredFile | None:
     """A team's own upload by the key of its `oss://` URL; None as for `find_file`."""
     row = await pool.fetchrow(
-        "select * from files where upload_key = $1 and team_id = $2 and expires_at > now()",
+        f"select {_COLUMNS} from files"
+        " where upload_key = $1 and team_id = $2 and expires_at > now()",
         upload_key,
         team_id,
     )
     return None if row is None else _to_file(row)
 
 
-async def delete_expired_files(pool: Pool, store: PictureStore, *, limit: int) -> int:
-    """Delete files that expired an hour ago, content first; returns how many."""
+async def delete_expired_files(
+    pool: Pool, store: PictureStore, *, limit: int, apart: Apart | None = None
+) -> int:
+    """Delete files that expired an hour ago, content first; returns how many.
+
+    One that cannot be deleted rests in `apart`; raises StoreUnavailable when none can.
+    """
+    apart = apart or apart_files()
     rows = await pool.fetch(
-        "select id, store_key from files where expires_at < now() - $2::interval"
+        "select id, store_key from files"
+        " where expires_at < now() - $2::interval and id <> all($3::uuid[])"
         " order by expires_at limit $1",
         limit,
         DELETE_AFTER,
+        apart.resting(),
     )
-    for row in rows:
+
+    async def delete(row: Record) -> None:
         await store.delete(row["store_key"])
-    await pool.execute("delete from files where id = any($1)", [row["id"] for row in rows])
-    return len(rows)
+        await pool.execute("delete from files where id = $1", row["id"])
+
+    return len(await apart.each(rows, delete, key=lambda row: row["id"]))
+
+
+def apart_files() -> Apart:
+    """The memory of which files could not be deleted."""
+    return Apart("expired files", shared_troubles=(*CONNECTION_TROUBLE, StoreUnavailable))
 
 
 def _to_file(row: Record) -> StoredFile:

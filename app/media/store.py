@@ -4,38 +4,36 @@ import asyncio
 import errno
 import os
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping
+import shlex
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 import obstore
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
-from obstore.store import LocalStore, ObjectStore, S3Store
+from obstore.store import LocalStore, ObjectStore
 
 from app.kit.errors import NotFound, Unavailable
-from app.media.durable import make_root, sweep_incoming, write_durably
-
-if TYPE_CHECKING:
-    from obstore.store import S3Config
+from app.media.bucket import open_bucket
+from app.media.durable import make_incoming, make_root, sweep_incoming, write_durably
+from app.media.mark import MARK_KEY, RegisterLost, StoreEntry, StoreRegister, find_id
 
 LEFTOVER_AGE_SECONDS = 3600.0
-CONNECT_SECONDS = 5
-REQUEST_SECONDS = 60
-RETRY_SECONDS = 30
-RETRIES_COUNT = 3
 CHUNK_BYTES = 256 * 1024
+MARK_SECONDS = 1.0
+"""How long a bucket's mark is believed; a folder's, which costs nothing, is read each time."""
 
 _KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
-_OSS_SUFFIX = ".aliyuncs.com"
-_ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+_NAME_START = "the picture store "
 _DISK_REASONS = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
     errno.EACCES: "this process has no right to it; check owner and mode of the folder",
     errno.EPERM: "this process has no right to it; check owner and mode of the folder",
+    errno.EIO: "the disk reports an input/output error; check the device",
     errno.EROFS: "the disk is mounted read-only",
 }
 
@@ -56,12 +54,27 @@ def content_key(kind: Literal["inputs", "pictures"], sha256: str) -> str:
 
 
 class PictureStore:
-    """Bytes by key. Every method raises StoreUnavailable when the store is in trouble."""
+    """Bytes by key. Every method raises StoreUnavailable when the store is in trouble.
 
-    def __init__(self, objects: ObjectStore, name: str, *, folder: Path | None = None) -> None:
+    With a register, nothing is written, deleted or called missing unless the store's mark can be
+    read and is the one that the register knows: an empty mount point is no store.
+    """
+
+    def __init__(
+        self,
+        objects: ObjectStore,
+        name: str,
+        *,
+        folder: Path | None = None,
+        register: StoreRegister | None = None,
+    ) -> None:
         self._objects = objects
         self._name = name
         self._folder = folder
+        self._register = register
+        self._entry: StoreEntry | None = None
+        self._checked_at = float("-inf")
+        self._checking = asyncio.Lock()
         self._settled: set[Path] = set()
 
     def __repr__(self) -> str:
@@ -70,50 +83,143 @@ class PictureStore:
     async def put(self, key: str, content: bytes) -> None:
         """Returns when the content would survive a power cut."""
         _check_key(key)
+        await self.require_mark()
+        await self._write(key, content)
+
+    async def get(self, key: str) -> bytes:
+        """The whole content; raises PictureMissing."""
+        found = await self._find(key)
+        with self._trouble("read"):
+            return (await found.bytes_async()).to_bytes()
+
+    async def stream(self, key: str) -> AsyncIterator[bytes]:
+        """The content in chunks; raises PictureMissing before the first, not within."""
+        return self._chunks(await self._find(key))
+
+    async def delete(self, key: str) -> None:
+        """Deleting what is not there is no error."""
+        _check_key(key)
+        await self.require_mark()
+        try:
+            with self._trouble("delete", key):
+                await obstore.delete_async(self._objects, key)
+        except PictureMissing:
+            await self.require_mark(max_age_seconds=0)
+
+    async def sweep_leftovers(self, older_than_seconds: float = LEFTOVER_AGE_SECONDS) -> int:
+        """Remove what writes cut short by a crash left on disk; returns how many files."""
+        if self._folder is None:
+            return 0
+        await self.require_mark()
+        with self._trouble("sweep"):
+            return await asyncio.to_thread(sweep_incoming, self._folder, older_than_seconds)
+
+    async def require_mark(self, *, max_age_seconds: float = MARK_SECONDS) -> None:
+        """Raises StoreUnavailable unless this is the store that the register knows.
+
+        A store that was never marked is marked now, if nothing that it should hold is missing.
+        """
+        if self._register is None:
+            return
+        age_seconds = 0 if self._folder is not None else max_age_seconds
+        good_from = time.monotonic() - age_seconds
+        if self._checked_at > good_from:
+            return
+        async with self._checking:
+            if self._checked_at > good_from:
+                return
+            began_at = time.monotonic()
+            try:
+                await self._check_mark(self._register)
+            except RegisterLost as error:
+                raise StoreUnavailable(
+                    f"cannot tell whether {self._name} is the right one: the database cannot be "
+                    f"asked for its id ({error})"
+                ) from None
+            self._checked_at = began_at
+
+    async def _check_mark(self, register: StoreRegister) -> None:
+        entry = self._entry or await register.load()
+        found = find_id(await self._read_mark())
+        if not entry.is_marked and found != entry.id:
+            promised = await register.list_promised()
+            if promised and not await self._holds_any(promised):
+                raise self._wrong_store(entry)
+            if found is None:
+                await self._make_mark(entry)
+        elif found != entry.id:
+            raise self._wrong_store(entry)
+        if not entry.is_marked:
+            await register.note_marked(found or entry.id)
+            entry = await register.load()
+            if entry.id != (found or entry.id):
+                raise self._wrong_store(entry)
+        self._entry = entry
+        if self._folder is not None:
+            with self._trouble("write"):
+                make_incoming(self._folder)
+
+    async def _read_mark(self) -> bytes | None:
+        try:
+            with self._trouble("read the mark", MARK_KEY):
+                found = await obstore.get_async(self._objects, MARK_KEY)
+                return (await found.bytes_async()).to_bytes()
+        except PictureMissing:
+            return None
+
+    async def _make_mark(self, entry: StoreEntry) -> None:
+        if self._folder is not None:
+            with self._trouble("write"):
+                make_incoming(self._folder)
+        await self._write(MARK_KEY, f"{entry.id}\n".encode())
+
+    async def _holds_any(self, keys: Sequence[str]) -> bool:
+        for key in keys:
+            try:
+                with self._trouble("read", key):
+                    await obstore.head_async(self._objects, key)
+            except PictureMissing:
+                continue
+            return True
+        return False
+
+    def _wrong_store(self, entry: StoreEntry) -> StoreUnavailable:
+        place = self._name.removeprefix(_NAME_START)
+        target = shlex.quote(f"{place}/{MARK_KEY}")
+        way = f"> {target}" if self._folder is not None else f"| aws s3 cp - {target}"
+        return StoreUnavailable(
+            f"{self._name} does not have the mark of this database's store ({MARK_KEY}): it is "
+            "not mounted, it is another one, or it was emptied. Mount or restore the right one; "
+            "or, to go on with this one and without the pictures that it lacks, mark it: "
+            f"echo {entry.id} {way}"
+        )
+
+    async def _write(self, key: str, content: bytes) -> None:
         with self._trouble("write"):
             if self._folder is None:
                 await obstore.put_async(self._objects, key, content, use_multipart=False)
             else:
                 await asyncio.to_thread(write_durably, self._folder, key, content, self._settled)
 
-    async def get(self, key: str) -> bytes:
-        """The whole content; raises PictureMissing."""
-        _check_key(key)
-        with self._trouble("read", key):
-            found = await obstore.get_async(self._objects, key)
-            return (await found.bytes_async()).to_bytes()
+    async def _find(self, key: str) -> "obstore.GetResult":
+        """Missing is believed of a marked store only, and only when it is missing twice.
 
-    async def stream(self, key: str) -> AsyncIterator[bytes]:
-        """The content in chunks; raises PictureMissing before the first, not within."""
-        _check_key(key)
-        with self._trouble("read", key):
-            found = await obstore.get_async(self._objects, key)
-        return self._chunks(found)
-
-    async def delete(self, key: str) -> None:
-        """Deleting what is not there is no error."""
-        _check_key(key)
-        try:
-            with self._trouble("delete", key):
-                await obstore.delete_async(self._objects, key)
-        except PictureMissing:
-            return
-
-    async def exists(self, key: str) -> bool:
+        In between the store may have been mounted, or unmounted.
+        """
         _check_key(key)
         try:
             with self._trouble("read", key):
-                await obstore.head_async(self._objects, key)
+                return await obstore.get_async(self._objects, key)
         except PictureMissing:
-            return False
-        return True
-
-    async def sweep_leftovers(self, older_than_seconds: float = LEFTOVER_AGE_SECONDS) -> int:
-        """Remove what writes cut short by a crash left on disk; returns how many files."""
-        if self._folder is None:
-            return 0
-        with self._trouble("sweep"):
-            return await asyncio.to_thread(sweep_incoming, self._folder, older_than_seconds)
+            if self._register is None:
+                raise
+        await self.require_mark(max_age_seconds=0)
+        try:
+            with self._trouble("read", key):
+                return await obstore.get_async(self._objects, key)
+        except PictureMissing:
+            await self.require_mark(max_age_seconds=0)
+            raise
 
     async def _chunks(self, found: "obstore.GetResult") -> AsyncIterator[bytes]:
         with self._trouble("read"):
@@ -137,61 +243,37 @@ class PictureStore:
         return self._folder is None or self._folder.is_dir()
 
 
-def open_store(url: str, environment: Mapping[str, str] = os.environ) -> PictureStore:
+def open_store(
+    url: str,
+    environment: Mapping[str, str] = os.environ,
+    *,
+    register: StoreRegister | None = None,
+) -> PictureStore:
     """`file:///folder` or `s3://bucket/prefix`; ValueError says what is wrong with any other.
 
-    S3 reads the usual AWS_* variables. Behind an Alibaba OSS endpoint the bucket is addressed
-    in the host name, the only way OSS takes.
+    S3 reads the usual AWS_* variables. A store without a register is believed whatever it says.
     """
     parts = urlsplit(url)
     if parts.scheme == "file" and not parts.netloc and re.match("/+[^/]", parts.path):
-        return _open_folder(Path(unquote(parts.path)))
+        return _open_folder(Path(unquote(parts.path)), register)
     if parts.scheme == "s3" and parts.netloc and "@" not in parts.netloc:
-        return _open_bucket(parts.netloc, unquote(parts.path).strip("/"), environment)
+        bucket, prefix = parts.netloc, unquote(parts.path).strip("/")
+        name = f"{_NAME_START}s3://{bucket}/{prefix}".rstrip("/")
+        return PictureStore(open_bucket(bucket, prefix, environment), name, register=register)
     raise ValueError(
         "DASHGATE_STORE_URL must be file:///folder or s3://bucket/prefix, without credentials"
     )
 
 
-def _open_folder(folder: Path) -> PictureStore:
-    name = f"the picture store {folder}"
+def _open_folder(folder: Path, register: StoreRegister | None) -> PictureStore:
+    name = f"{_NAME_START}{folder}"
     try:
         make_root(folder)
+        if register is None:
+            make_incoming(folder)
     except OSError as error:
         raise StoreUnavailable(f"cannot make {name}: {_describe(error)}") from None
-    return PictureStore(LocalStore(folder), name, folder=folder)
-
-
-def _open_bucket(bucket: str, prefix: str, environment: Mapping[str, str]) -> PictureStore:
-    endpoint = next(filter(None, map(environment.get, _ENDPOINT_VARIABLES)), "")
-    store = S3Store(
-        bucket,
-        prefix=prefix or None,
-        config=_address(bucket, endpoint),
-        client_options={
-            "timeout": timedelta(seconds=REQUEST_SECONDS),
-            "connect_timeout": timedelta(seconds=CONNECT_SECONDS),
-            "allow_http": endpoint.startswith("http://"),
-        },
-        retry_config={
-            "max_retries": RETRIES_COUNT,
-            "retry_timeout": timedelta(seconds=RETRY_SECONDS),
-        },
-    )
-    return PictureStore(store, f"the picture store s3://{bucket}/{prefix}".rstrip("/"))
-
-
-def _address(bucket: str, endpoint: str) -> "S3Config":
-    """What the environment leaves open; OSS has no bulk deletion and no bucket in the path."""
-    scheme, _, host = endpoint.partition("://")
-    if not (urlsplit(endpoint).hostname or "").endswith(_OSS_SUFFIX):
-        return {"disable_bulk_delete": True}
-    with_bucket = host if host.startswith(f"{bucket}.") else f"{bucket}.{host}"
-    return {
-        "disable_bulk_delete": True,
-        "virtual_hosted_style_request": True,
-        "aws_endpoint_url_s3": f"{scheme}://{with_bucket}",
-    }
+    return PictureStore(LocalStore(folder), name, folder=folder, register=register)
 
 
 def _check_key(key: str) -> None:
@@ -201,7 +283,10 @@ def _check_key(key: str) -> None:
 
 def _describe(error: Exception) -> str:
     if isinstance(error, PermissionDeniedError | UnauthenticatedError):
-        return "access is denied; check the credentials and their rights"
+        return (
+            "access is denied; check the credentials and their rights: to read, write and delete "
+            "objects, and to list the bucket, without which a missing object looks denied"
+        )
     if isinstance(error, OSError) and error.errno in _DISK_REASONS:
         return _DISK_REASONS[error.errno]
     if isinstance(error, OSError) and error.strerror:

@@ -1,9 +1,9 @@
-"""Table of files: input images that clients brought, content-addressed in the store."""
+"""Tables of files, the input images that clients brought, and of the store that holds them."""
 
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, Text, func
+from sqlalchemy import CheckConstraint, ForeignKey, Index, Text, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.kit.postgres.database import Base
@@ -31,3 +31,16 @@ class File(Base):
     height: Mapped[int]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     expires_at: Mapped[datetime]
+
+
+class StoreIdentity(Base):
+    """One row, which the schema brings along: the id that the store's mark must hold."""
+
+    __tablename__ = "picture_store"
+    __table_args__ = (CheckConstraint("is_only", name="one_row"),)
+
+    is_only: Mapped[bool] = mapped_column(primary_key=True, server_default="true")
+    id: Mapped[UUID] = mapped_column(server_default=text("gen_random_uuid()"))
+    is_marked: Mapped[bool] = mapped_column(server_default="false")
+    """Whether the mark was ever seen in the store."""
+    registered_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -119,14 +119,14 @@ class TestRequeue:
         assert (outcome.code, outcome.out) == (1, "")
         assert CANDIDATES in outcome.err
         assert "0.20 CNY a second time" in outcome.err
-        assert "--yes" in outcome.err
+        assert "--yes 1-submitting" in outcome.err
         assert statuses_of(run)[staged.reviewed] == "submitting"
         assert audits_of(database, staged.reviewed) == []
 
     def test_a_job_in_review_waits_its_turn_again(
         self, run: Run, staged: Staged, database: str
     ) -> None:
-        outcome = run("job", "requeue", staged.reviewed, *WHY, "--yes")
+        outcome = run("job", "requeue", staged.reviewed, *WHY, "--yes", "1-submitting")
 
         assert outcome.code == 0
         assert "waits its turn again" in outcome.out
@@ -160,7 +160,7 @@ class TestRequeue:
     ) -> None:
         job_id = getattr(staged, name)
 
-        outcome = run("job", "requeue", job_id, *WHY, "--yes")
+        outcome = run("job", "requeue", job_id, *WHY, "--yes", "1-running")
 
         assert outcome.code == 1
         assert advice in outcome.err
@@ -190,7 +190,7 @@ class TestExplain:
 
         assert "A person must look since" in told
         assert CANDIDATES in told
-        assert f'dashgate job requeue {staged.reviewed} --reason "TEXT" --yes' in told
+        assert f'dashgate job requeue {staged.reviewed} --reason "TEXT"' in told
 
     def test_the_document_has_the_same_and_no_secret(self, run: Run, staged: Staged) -> None:
         outcome = run("job", "explain", staged.finalizing, "--json")

@@ -28,6 +28,17 @@ class Module:
     def lines_count(self) -> int:
         return self.text.count("\n")
 
+    def texts(self) -> Iterator[str]:
+        """Its strings; of one with fields, the fixed parts, and a name in each field's place."""
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.JoinedStr):
+                parts = (
+                    part.value if isinstance(part, ast.Constant) else "_" for part in node.values
+                )
+                yield "".join(map(str, parts))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
+
     def functions(self) -> Iterator[Function]:
         for node in ast.walk(self.tree):
             if isinstance(node, Function):

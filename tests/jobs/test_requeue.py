@@ -5,13 +5,20 @@ from uuid import UUID
 
 import pytest
 
+from app.jobs import requeue
 from app.jobs.cancel import cancel_job
 from app.jobs.events import PICTURES_WAITING, QUEUE_CHANGED
 from app.jobs.lifecycle import Decision, Doubt, Fence, Flag, JobStatus, Review, Run
-from app.jobs.requeue import REASON_CHARACTERS_LIMIT, CostNotAgreed, RequeueResult, requeue_job
+from app.jobs.requeue import (
+    REASON_CHARACTERS_LIMIT,
+    Agreement,
+    CostNotAgreed,
+    RequeueResult,
+    requeue_job,
+)
 from app.kit.errors import Conflict, GatewayError, InvalidRequest, NotFound
 from app.kit.ids import make_uuid7
-from app.kit.postgres.database import connect
+from app.kit.postgres.database import Pool, connect
 from tests.jobs.scene import CannotWrite, Scene, fail_to_write
 
 REASON = "looked it up: no task of ours"
@@ -28,7 +35,73 @@ async def in_review(scene: Scene) -> Fence:
 
 
 async def ask(scene: Scene, job_id: UUID, *, is_cost_agreed: bool = True) -> RequeueResult:
-    return await requeue_job(scene.pool, job_id, reason=REASON, is_cost_agreed=is_cost_agreed)
+    agreed = await shown_of(scene, job_id) if is_cost_agreed else None
+    return await requeue_job(scene.pool, job_id, reason=REASON, agreed=agreed)
+
+
+async def shown_of(scene: Scene, job_id: UUID) -> Agreement | None:
+    run = await scene.run_of(job_id)
+    return None if run is None else Agreement(run["attempt"], JobStatus(run["status"]))
+
+
+async def test_who_agreed_to_an_attempt_that_is_over_is_refused_and_shown_the_new_one(
+    scene: Scene,
+) -> None:
+    fence = await in_review(scene)
+    agreed = await shown_of(scene, fence.job_id)
+    await ask(scene, fence.job_id)
+    second = (await scene.claim()).fence
+    await scene.decide(second, Doubt("no answer"))
+    await scene.decide(second, Review("submission_unknown", "none"))
+    before = await scene.run_of(fence.job_id)
+
+    with pytest.raises(CostNotAgreed, match="1-submitting, but the job has moved on") as refused:
+        await requeue_job(scene.pool, fence.job_id, reason=REASON, agreed=agreed)
+
+    assert "--yes 2-submitting" in refused.value.message
+    assert await scene.run_of(fence.job_id) == before
+
+
+async def test_a_task_that_shows_after_the_agreement_makes_it_another_matter(
+    scene: Scene,
+) -> None:
+    fence = await in_review(scene)
+    agreed = await shown_of(scene, fence.job_id)
+    await scene.decide(fence, Run("t-1", "r"))
+    await scene.decide(fence, Flag("task_unknown", "not known"))
+
+    with pytest.raises(CostNotAgreed, match="made task t-1"):
+        await requeue_job(scene.pool, fence.job_id, reason=REASON, agreed=agreed)
+
+
+@pytest.mark.parametrize("is_given_up", [True, False], ids=["attempt", "status"])
+async def test_a_job_that_moves_on_between_the_look_and_the_deed_is_left_alone(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, *, is_given_up: bool
+) -> None:
+    fence = await in_review(scene)
+    find = requeue._find_prospect
+
+    async def find_and_move_on(pool: Pool, job_id: UUID) -> requeue.Prospect:
+        prospect = await find(pool, job_id)
+        monkeypatch.setattr(requeue, "_find_prospect", find)
+        if is_given_up:
+            await ask(scene, job_id)
+            second = (await scene.claim()).fence
+            await scene.decide(second, Doubt("no answer"))
+            await scene.decide(second, Review("submission_unknown", "none"))
+        else:
+            await scene.decide(fence, Run("t-1", "r"))
+            await scene.decide(fence, Flag("task_unknown", "not known"))
+        return prospect
+
+    monkeypatch.setattr(requeue, "_find_prospect", find_and_move_on)
+    with pytest.raises(Conflict) as refused:
+        await ask(scene, fence.job_id)
+
+    assert refused.value.code == "job_moved_on"
+    run = await scene.run_of(fence.job_id)
+    assert run is not None
+    assert run["status"] == ("submitting" if is_given_up else "running")
 
 
 async def expect_refused(scene: Scene, job_id: UUID, code: str) -> GatewayError:
@@ -68,7 +141,11 @@ async def test_nothing_is_done_when_its_witness_cannot_write_it_down(
 
     with pytest.raises(CannotWrite):
         await requeue_job(
-            scene.pool, job_id, reason=REASON, is_cost_agreed=True, witness=fail_to_write
+            scene.pool,
+            job_id,
+            reason=REASON,
+            agreed=await shown_of(scene, job_id),
+            witness=fail_to_write,
         )
 
     assert await scene.run_of(job_id) == run

@@ -9,14 +9,21 @@ import pytest
 from app.jobs.acceptance import Idempotency
 from app.jobs.core.state import Rules
 from app.jobs.engine.judge import Judge
-from app.jobs.engine.sweep import BATCH, MONTHS_AHEAD, expire_queued, tidy
+from app.jobs.engine.sweep import BATCH, MONTHS_AHEAD, Upkeep, expire_queued
 from app.jobs.lifecycle import Requeue
 from app.kit.postgres.database import Pool
-from app.media.files import FileOrigin, insert_file, keep_content
+from app.media.files import (
+    FileOrigin,
+    apart_files,
+    delete_expired_files,
+    insert_file,
+    keep_content,
+)
 from app.media.inspect import inspect_image
 from app.media.store import PictureStore, open_store
 from tests.jobs.scene import Scene
 from tests.media.images import make_image
+from tests.media.stored import is_stored
 
 RULES = Rules(settle=timedelta(0))
 
@@ -90,12 +97,12 @@ async def test_keys_and_files_whose_time_is_over_go_and_the_others_stay(
         store_key=store_key,
     )
 
-    assert await tidy(scene.pool, store) is False
+    assert await Upkeep(scene.pool, store).tidy() is False
 
     keys = await scene.pool.fetch("select key from idempotency_keys")
     assert [row["key"] for row in keys] == ["kept"]
     assert await scene.pool.fetchval("select count(*) from files") == 0
-    assert not await store.exists(store_key)
+    assert not await is_stored(store, store_key)
 
 
 async def test_more_than_a_batch_of_old_keys_says_that_there_is_more(
@@ -105,8 +112,8 @@ async def test_more_than_a_batch_of_old_keys_says_that_there_is_more(
     await scene.store(*(scene.ask(idempotency=key) for key in keys))
     await scene.pool.execute("update idempotency_keys set expires_at = now() - interval '1 s'")
 
-    assert await tidy(scene.pool, store) is True
-    assert await tidy(scene.pool, store) is False
+    assert await Upkeep(scene.pool, store).tidy() is True
+    assert await Upkeep(scene.pool, store).tidy() is False
 
 
 async def test_the_months_to_come_are_opened_in_time_and_twice_does_no_harm(
@@ -115,8 +122,8 @@ async def test_the_months_to_come_are_opened_in_time_and_twice_does_no_harm(
     for name in sorted(await list_parts(scene.pool) - {"job_events_rest"})[1:]:
         await scene.pool.execute(f"drop table {name}")
 
-    await tidy(scene.pool, store)
-    await tidy(scene.pool, store)
+    await Upkeep(scene.pool, store).tidy()
+    await Upkeep(scene.pool, store).tidy()
 
     now = await scene.pool.fetchval("select now() at time zone 'UTC'")
     first = now.year * 12 + now.month - 1
@@ -133,3 +140,46 @@ async def test_an_event_of_any_month_has_a_place(scene: Scene) -> None:
             at,
         )
         assert found.endswith(part)
+
+
+async def test_a_store_that_deletes_nothing_keeps_no_other_chore_from_its_work(
+    scene: Scene, tmp_path: Path
+) -> None:
+    store = open_store((tmp_path / "store").as_uri())
+    content = make_image("PNG", 400, 400)
+    origin = FileOrigin(scene.team_id, datetime(2026, 1, 1, tzinfo=UTC))
+    for _ in range(5):
+        store_key = await keep_content(store, content, inspect_image(content))
+        await insert_file(scene.pool, origin, inspect_image(content), store_key=store_key)
+    for name in sorted(await list_parts(scene.pool) - {"job_events_rest"})[1:]:
+        await scene.pool.execute(f"drop table {name}")
+    (tmp_path / "store").rename(tmp_path / "unmounted")
+
+    upkeep = Upkeep(scene.pool, store)
+    assert await upkeep.tidy() is False
+
+    assert len(await list_parts(scene.pool)) == MONTHS_AHEAD + 2
+    counted = await scene.pool.fetch("select work, last_error from chore_failures order by work")
+    assert [row["work"] for row in counted] == ["expired files", "upkeep"]
+    assert await scene.pool.fetchval("select count(*) from files") == 5
+    (tmp_path / "unmounted").rename(tmp_path / "store")
+    assert await Upkeep(scene.pool, store).tidy() is False
+    assert await scene.pool.fetchval("select count(*) from files") == 0
+
+
+async def test_files_that_cannot_be_deleted_do_not_fill_the_batch_for_ever(
+    scene: Scene, store: PictureStore
+) -> None:
+    content = make_image("PNG", 400, 400)
+    facts = inspect_image(content)
+    apart = apart_files()
+    for number, key in enumerate(("no key/../at all", "neither//this", None)):
+        origin = FileOrigin(scene.team_id, datetime(2026, 1, 1 + number, tzinfo=UTC))
+        store_key = key or await keep_content(store, content, facts)
+        await insert_file(scene.pool, origin, facts, store_key=store_key)
+
+    deleted = [
+        await delete_expired_files(scene.pool, store, limit=2, apart=apart) for _ in range(2)
+    ]
+
+    assert deleted == [0, 1]

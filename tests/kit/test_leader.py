@@ -195,3 +195,19 @@ async def test_other_locks_are_nobodys_presence(pool: Pool) -> None:
         await connection.execute("select pg_advisory_lock(1), pg_advisory_lock(1, 2)")
         assert await pool.fetch(PRESENT_NUMBERS) == []
         await connection.execute("select pg_advisory_unlock_all()")
+
+
+async def test_a_duty_that_fails_is_taken_up_again(database: str) -> None:
+    stop = asyncio.Event()
+    tries: list[int] = []
+
+    async def stumble(ending: asyncio.Event) -> None:
+        tries.append(1)
+        if len(tries) < 3:
+            raise KeyError("ours")
+        await ending.wait()
+
+    leading = asyncio.create_task(lead(database, lock=LOCK, duty=stumble, stop=stop))
+    await wait_until(lambda: len(tries) == 3)
+    stop.set()
+    await leading

@@ -1,6 +1,7 @@
 """Keeping pictures on disk, also when the disk has troubles."""
 
 import asyncio
+import errno
 import os
 import shutil
 import stat
@@ -20,6 +21,7 @@ from app.media.store import (
     content_key,
     open_store,
 )
+from tests.media.stored import is_stored
 
 KEY = "pictures/ab/cd/abcdef"
 IS_ROOT = os.geteuid() == 0
@@ -61,7 +63,7 @@ async def test_what_was_put_is_got(store: PictureStore, folder: Path) -> None:
     await store.put(KEY, content)
 
     assert await store.get(KEY) == content
-    assert await store.exists(KEY)
+    assert await is_stored(store, KEY)
     assert list_files(folder) == [KEY]
 
 
@@ -100,7 +102,7 @@ async def test_missing_picture_is_named(store: PictureStore) -> None:
     with pytest.raises(PictureMissing, match=KEY):
         await store.stream(KEY)
 
-    assert not await store.exists(KEY)
+    assert not await is_stored(store, KEY)
 
 
 async def test_deleting_twice_is_no_error(store: PictureStore) -> None:
@@ -109,14 +111,14 @@ async def test_deleting_twice_is_no_error(store: PictureStore) -> None:
     await store.delete(KEY)
     await store.delete(KEY)
 
-    assert not await store.exists(KEY)
+    assert not await is_stored(store, KEY)
 
 
 @pytest.mark.parametrize(
     "key", ["../x", "a/../x", "/etc/passwd", "a//b", "", ".", "a/./b", ".incoming/x", "a\0", "図"]
 )
 async def test_key_that_could_leave_the_folder_is_refused(store: PictureStore, key: str) -> None:
-    for use in (store.put(key, b"x"), store.get(key), store.delete(key), store.exists(key)):
+    for use in (store.put(key, b"x"), store.get(key), store.delete(key), is_stored(store, key)):
         with pytest.raises(ValueError, match="is no key"):
             await use
 
@@ -208,7 +210,7 @@ async def test_crash_within_a_write_leaves_nothing_to_see_and_is_swept(
     command = [sys.executable, "-c", crash, str(folder), KEY]
     assert run(*command) == -9
 
-    assert not await store.exists(KEY)
+    assert not await is_stored(store, KEY)
     (leftover,) = list_files(folder)
     assert await store.sweep_leftovers() == 0
     long_ago = time.time() - 3601
@@ -239,6 +241,57 @@ async def test_read_only_disk_is_said(small_disk: Path) -> None:
     assert await store.get(KEY) == b"kept"
 
 
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+@pytest.mark.parametrize("failing", ["fsync", "mkdir", "rename", "open"])
+async def test_a_disk_that_fails_at_any_step_is_said_and_leaves_no_half_file(
+    store: PictureStore, folder: Path, monkeypatch: pytest.MonkeyPatch, failing: str, number: int
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as disk:
+        place = os if failing in ("fsync", "open") else Path
+        disk.setattr(place, failing, fail)
+        with pytest.raises(StoreUnavailable, match="cannot write in the picture store"):
+            await store.put(KEY, b"whole")
+
+    assert list_files(folder) == []
+    await store.put(KEY, b"whole")
+    assert await store.get(KEY) == b"whole"
+
+
+async def test_a_disk_that_fails_once_the_name_is_there_has_kept_the_whole(
+    store: PictureStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync = os.fsync
+
+    def fail(descriptor: int) -> None:
+        if Path(os.readlink(f"/proc/self/fd/{descriptor}")).is_dir():
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        fsync(descriptor)
+
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "fsync", fail)
+        with pytest.raises(StoreUnavailable, match="input/output error"):
+            await store.put(KEY, b"whole")
+
+    assert list_files(folder) == [KEY]
+    assert await store.get(KEY) == b"whole"
+
+
+async def test_a_leftover_that_cannot_be_removed_keeps_none_of_the_others(
+    store: PictureStore, folder: Path
+) -> None:
+    for name in ("a", "b", "c"):
+        (folder / ".incoming" / name).write_text("half")
+    (folder / ".incoming" / "in the way").mkdir()
+
+    with pytest.raises(StoreUnavailable, match="cannot sweep"):
+        await store.sweep_leftovers(-1)
+
+    assert list_files(folder) == []
+
+
 async def test_denied_folder_is_said(store: PictureStore, folder: Path) -> None:
     await store.put(KEY, b"kept")
     folder.chmod(0)
@@ -262,7 +315,12 @@ async def test_folder_that_is_gone_is_trouble_not_a_missing_picture(
     await store.put(KEY, b"kept")
     shutil.rmtree(folder)
 
-    for use in (store.get(KEY), store.exists(KEY), store.put(KEY, b"x"), store.sweep_leftovers()):
+    for use in (
+        store.get(KEY),
+        is_stored(store, KEY),
+        store.put(KEY, b"x"),
+        store.sweep_leftovers(),
+    ):
         with pytest.raises(StoreUnavailable, match="the picture store"):
             await use
 

@@ -12,7 +12,7 @@ from app.cli.output import AsJson, print_json
 from app.jobs.cancel import CancelResult, cancel_job
 from app.jobs.lifecycle import Action, Stop
 from app.jobs.queue.standing import Place, find_place
-from app.jobs.requeue import CostNotAgreed, RequeueResult, requeue_job
+from app.jobs.requeue import Agreement, RequeueResult, requeue_job
 from app.jobs.store import JobRecord, get_job
 from app.kit.errors import Conflict
 from app.kit.postgres.database import Connection, Pool
@@ -64,9 +64,15 @@ def requeue(
     reason: Annotated[
         str, typer.Option("--reason", metavar="TEXT", help="What was found; it is kept.")
     ],
-    is_cost_agreed: Annotated[
-        bool, typer.Option("--yes", help="Agree that another picture may be paid for.")
-    ] = False,
+    agreed: Annotated[
+        Agreement | None,
+        typer.Option(
+            "--yes",
+            parser=Agreement.parse,
+            metavar="ATTEMPT",
+            help="Agree that another picture may be paid for; which attempt, is shown without.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Have a job tried again: given up and queued anew, sent at once, or its pictures fetched."""
@@ -79,15 +85,10 @@ def requeue(
             detail = {"result": result.value, "reason": reason}
             await _audit(connection, "job.requeued", job, detail)
 
-        result = await requeue_job(
-            pool, wanted, reason=reason, is_cost_agreed=is_cost_agreed, witness=audit
-        )
+        result = await requeue_job(pool, wanted, reason=reason, agreed=agreed, witness=audit)
         return result, await _look(pool, wanted)
 
-    try:
-        result, seen = with_pool(settings, work)
-    except CostNotAgreed as error:
-        raise CostNotAgreed(f"{error.message}. If that is right, say --yes") from None
+    result, seen = with_pool(settings, work)
     _print_outcome(settings, seen, REQUEUE_ANSWERS[result], as_json=as_json)
 
 

@@ -11,13 +11,19 @@ _ELSEWHERE = {
     ),
     "picture_not_fetched": (
         "The download fails: read the detail. A host that is not allowed goes into "
-        "DASHGATE_RESULT_HOSTS if it is the upstream's; a network must be mended."
+        "DASHGATE_RESULT_HOSTS if it is the upstream's (the setting replaces the default list; "
+        "restart the workers then); a network must be mended. The picture is given up 24 h "
+        "after its URL's end."
     ),
     "pictures_at_risk": (
         "Time runs out for pictures that are paid for: does a worker run, has the store room, "
         "are the result hosts reached?"
     ),
     "picture_not_whole": "What came was damaged: mostly passing; else a proxy alters bodies.",
+    "picture_not_kept": (
+        "An error in the gateway keeps it from the picture: report the log line "
+        "`pictures.keeping_failed`."
+    ),
     "answer_unwritable": (
         "The upstream's answer holds what no table takes: report the log line `record.refused`."
     ),
@@ -58,11 +64,11 @@ def _look(code: str) -> tuple[str, ...]:
 
 
 def _give_up(job_id: UUID, is_cancel_asked: bool) -> tuple[str, ...]:
-    requeue = f'dashgate job requeue {job_id} --reason "TEXT" --yes'
+    requeue = f'dashgate job requeue {job_id} --reason "TEXT"'
     if is_cancel_asked:
         return (f"To end it now, free for its team: {requeue}",)
     return (
-        f"No task is this job's, or its task is gone: {requeue} (sends it once more, which may "
-        "cost a second time)",
+        f"No task is this job's, or its task is gone: {requeue} (it says what that may cost, "
+        "and how to agree: it is sent once more)",
         f"Not wanted any more: dashgate job cancel {job_id}, then that requeue ends it free.",
     )

@@ -19,7 +19,8 @@ from app.media.store import PictureStore, StoreUnavailable, content_key
 STORE_TROUBLE = "store_unavailable"
 NOT_FETCHED = "picture_not_fetched"
 NOT_WHOLE = "picture_not_whole"
-PICTURE_TROUBLES = (NOT_FETCHED, NOT_WHOLE)
+NOT_KEPT = "picture_not_kept"
+PICTURE_TROUBLES = (NOT_FETCHED, NOT_WHOLE, NOT_KEPT)
 """Codes of trouble that is one picture's, not everybody's."""
 
 
@@ -52,7 +53,7 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """The upstream has said that it has the picture no longer, after its time."""
+    """It can be had no longer: the upstream has said so after its time, or its grace is over."""
 
     index: int
     reason: str
@@ -81,7 +82,7 @@ async def collect_picture(
 ) -> Kept | Lost | NotYet:
     """Keep a picture. Its key is the hash of its content, so doing it twice does no harm.
 
-    Nothing but the upstream's own word that it is gone, after its time, makes it lost.
+    Nothing but the upstream's own word that it is gone, after its time, makes it lost at once.
     """
     try:
         return await _collect(shelf, picture)

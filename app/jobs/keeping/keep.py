@@ -5,12 +5,14 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import structlog
 
 from app.jobs.keeping.collect import (
     NOT_FETCHED,
+    NOT_KEPT,
     STORE_TROUBLE,
     Kept,
     Lost,
@@ -38,6 +40,8 @@ from app.kit.postgres.database import CONNECTION_TROUBLE, Connection, Pool, tran
 from app.media.health import StoreHealth
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 PICTURES_PER_JOB = 4
 """As many as one job may have; all of them are fetched at once."""
@@ -175,14 +179,18 @@ class Keeper:
         turn = work.turn
         waiting = await load_waiting(self._pool, turn)
         shelf = await self._shelf_for(turn)
-        outcomes = await asyncio.gather(
-            *(self._keep_picture(work, shelf, picture) for picture in waiting)
+        ends = await asyncio.gather(
+            *(self._keep_picture(work, shelf, picture) for picture in waiting),
+            return_exceptions=True,
         )
-        told = list(zip(waiting, outcomes, strict=True))
+        told = [
+            (picture, _to_outcome(turn, picture, end))
+            for picture, end in zip(waiting, ends, strict=True)
+        ]
         faultpoint("keep.before_end")
-        await self._surely(lambda connection: end_turn(connection, turn, told))
+        judged = await self._surely(lambda connection: end_turn(connection, turn, told))
         faultpoint("keep.after_end")
-        _log_failures(turn, outcomes)
+        _log_failures(turn, judged)
 
     async def _keep_picture(
         self, work: Work, shelf: Shelf, picture: WaitingPicture
@@ -218,7 +226,7 @@ class Keeper:
         elif was_ill and not self._store.is_ill:
             log.info("store.available_again")
 
-    async def _surely(self, write: Callable[[Connection], Awaitable[None]]) -> None:
+    async def _surely(self, write: Callable[[Connection], Awaitable[T]]) -> T:
         """Write once the database can be reached: what is in hand may be gone upstream by then."""
         while True:
             try:
@@ -242,6 +250,19 @@ def find_yielding(slow: Iterable[Work], rival_at: datetime | None) -> Work | Non
     if furthest is None or rival_at is None or furthest.turn.expires_at <= rival_at:
         return None
     return furthest
+
+
+def _to_outcome(
+    turn: KeepTurn, picture: WaitingPicture, end: Kept | Lost | NotYet | BaseException
+) -> Kept | Lost | NotYet:
+    """An error of ours is one picture's trouble: it is told, tried again, and bounded in time."""
+    if not isinstance(end, BaseException):
+        return end
+    if isinstance(end, (*CONNECTION_TROUBLE, StaleRun)) or not isinstance(end, Exception):
+        raise end
+    log.error("pictures.keeping_failed", job_id=str(turn.fence.job_id), exc_info=end)
+    reason = f"an error in the gateway, {type(end).__name__}: its log tells more"
+    return NotYet(picture.index, NOT_KEPT, reason)
 
 
 def _log_failures(turn: KeepTurn, outcomes: Iterable[Kept | Lost | NotYet]) -> None:

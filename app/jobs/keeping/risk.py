@@ -8,9 +8,11 @@ from uuid import UUID
 import structlog
 
 from app.jobs.events import write_event
+from app.jobs.keeping.bound import GRACE
 from app.jobs.lifecycle import UPSTREAM_MEMORY, Fence, Flag
 from app.jobs.record import record
-from app.kit.postgres.database import Connection, Pool, transaction
+from app.kit.chores import Apart, count_failures
+from app.kit.postgres.database import Connection, Pool, Record, transaction
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -49,18 +51,37 @@ def find_risk(ended_at: datetime, expires_at: datetime, now: datetime) -> RiskLe
     return None
 
 
-async def raise_alarms(pool: Pool) -> bool:
+def describe_risk(job_id: UUID, left: timedelta) -> str:
+    """What is at stake until when, and what to type."""
+    minutes = round(left.total_seconds() / 60)
+    if left > timedelta(0):
+        end = f"their URLs die in {minutes} minutes"
+    else:
+        given_up = round((left + GRACE).total_seconds() / 60)
+        end = f"their URLs died {-minutes} minutes ago, they are given up in {max(given_up, 0)}"
+    return f"they are not kept yet, and {end}; what to do: dashgate job explain {job_id}"
+
+
+async def raise_alarms(pool: Pool, apart: Apart | None = None) -> bool:
     """Tell of each job whose pictures have come to a new level of risk; a chore's step."""
     lowest = LADDER[-1]
-    for row in await pool.fetch(_LOAD, lowest.after, lowest.life_share, UPSTREAM_MEMORY):
+    rows = await pool.fetch(_LOAD, lowest.after, lowest.life_share, UPSTREAM_MEMORY)
+    apart = apart or Apart("alarms")
+
+    async def look(row: Record) -> None:
         level = find_risk(row["ended_at"], row["expires_at"], row["now"])
         if level is None or row["told"] in {level, RiskLevel.CRITICAL}:
-            continue
+            return
         left = row["expires_at"] - row["now"]
         async with transaction(pool) as connection:
             is_told = await _tell(connection, Fence(row["job_id"], row["attempt"]), level, left)
         if is_told:
-            _log_risk(row["job_id"], level, left)
+            _log_risk(row["job_id"], level, left, row["reason"])
+
+    try:
+        await apart.each(rows, look, key=lambda row: row["job_id"])
+    finally:
+        await count_failures(pool, apart)
     return False
 
 
@@ -75,32 +96,33 @@ async def _tell(connection: Connection, fence: Fence, level: RiskLevel, left: ti
     if run is None:
         return False
     detail = {"level": level, "left_seconds": round(left.total_seconds())}
+    told = describe_risk(fence.job_id, left)
     await write_event(connection, fence.job_id, "pictures.at_risk", detail)
     if run["attention_code"] is None:
-        minutes = round(left.total_seconds() / 60)
-        told = f"they are not kept yet, and their URLs die in {minutes} minutes"
         await record(connection, fence, Flag(RISK_CODE, told))
     return True
 
 
-def _log_risk(job_id: UUID, level: RiskLevel, left: timedelta) -> None:
+def _log_risk(job_id: UUID, level: RiskLevel, left: timedelta, reason: str | None) -> None:
     tell = log.critical if level is RiskLevel.CRITICAL else log.warning
     tell(
         "pictures.at_risk",
         job_id=str(job_id),
         level=level.value,
         left_seconds=round(left.total_seconds()),
+        reason=reason,
+        next_step=f"dashgate job explain {job_id}",
     )
 
 
 _LOAD = """
-select job_id, attempt, ended_at, expires_at, now() as now, (
+select job_id, attempt, ended_at, expires_at, now() as now, reason, (
     select detail ->> 'level' from job_events
     where job_events.job_id = waiting.job_id and type = 'pictures.at_risk'
     order by id desc limit 1
 ) as told
 from (
-    select runs.job_id, runs.attempt, runs.expires_at,
+    select runs.job_id, runs.attempt, runs.expires_at, runs.attention_detail as reason,
         coalesce(attempts.task_ended_at, runs.expires_at - $3::interval) as ended_at
     from job_runs as runs
     join attempts on attempts.job_id = runs.job_id and attempts.number = runs.attempt

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
+from app.jobs.keeping.bound import judge_late
 from app.jobs.keeping.collect import (
     PICTURE_TROUBLES,
     STORE_TROUBLE,
@@ -17,12 +18,15 @@ from app.jobs.lifecycle import Fence, Flag, JobStatus
 from app.jobs.moves import StaleRun
 from app.jobs.moves.pictures import LOST_CODE, lose_pictures
 from app.jobs.record import end, record
+from app.kit.chores import count_failure
 from app.kit.postgres.database import Connection, Pool
 
 KEEP_LEASE_SECONDS = 30.0
 SHORTEST_RETRY_SECONDS = 0.5
 LONGEST_RETRY_SECONDS = 60.0
 STORE_RETRY_SECONDS = 5.0
+LOST_WORK = "picture.lost"
+"""The name under which lost pictures are counted for the metrics."""
 END_SHARE = 0.01
 """Of the time to its end, or since then, a picture is not left alone for longer."""
 
@@ -48,6 +52,11 @@ class Standing:
     troubled_for: timedelta
     left: timedelta
     """Until its pictures' URLs die; negative afterwards."""
+
+    def troubled_for_code(self, outcome: Kept | Lost | NotYet) -> timedelta:
+        """For how long it has met the trouble of that outcome; zero for a new one."""
+        is_known = isinstance(outcome, NotYet) and outcome.code == self.attention_code
+        return self.troubled_for if is_known else timedelta(0)
 
 
 async def claim_kept(
@@ -138,18 +147,28 @@ async def end_turn(
     connection: Connection,
     turn: KeepTurn,
     outcomes: Sequence[tuple[WaitingPicture, Kept | Lost | NotYet]],
-) -> None:
-    """End the job, or put it back until its late pictures are tried again."""
+) -> tuple[Kept | Lost | NotYet, ...]:
+    """End the job, or put it back until its late pictures are tried again.
+
+    Returns what has become of the pictures: those that are given up are lost.
+    """
     standing = await _find_standing(connection, turn)
     if standing is None:
         raise StaleRun
-    for picture, outcome in outcomes:
+    judged = tuple(
+        judge_late(outcome, left=standing.left, troubled_for=standing.troubled_for_code(outcome))
+        for _, outcome in outcomes
+    )
+    for (picture, _), outcome in zip(outcomes, judged, strict=True):
         if isinstance(outcome, Lost):
             await lose_pictures(connection, turn.fence, picture.places, reason=outcome.reason)
-    late = [outcome for _, outcome in outcomes if isinstance(outcome, NotYet)]
+    lost = [outcome.reason for outcome in judged if isinstance(outcome, Lost)]
+    if lost:
+        await count_failure(connection, LOST_WORK, LOST_CODE, count=len(lost))
+    late = [outcome for outcome in judged if isinstance(outcome, NotYet)]
     if not late:
-        await _end_job(connection, turn)
-        return
+        await _end_job(connection, turn, last_reason=lost[-1] if lost else None)
+        return judged
     # One mark a job: what is marked already stays, so that the pauses grow.
     known = [outcome for outcome in late if outcome.code == standing.attention_code]
     shown, troubled_for = (known[0], standing.troubled_for) if known else (late[0], timedelta(0))
@@ -160,6 +179,7 @@ async def end_turn(
     if shown.code == STORE_TROUBLE:
         pause_seconds = min(pause_seconds, STORE_RETRY_SECONDS)
     await release_lease(connection, turn, due_in_seconds=pause_seconds)
+    return judged
 
 
 def find_retry_seconds(troubled_for: timedelta, left: timedelta) -> float:
@@ -183,7 +203,7 @@ async def _find_standing(connection: Connection, turn: KeepTurn) -> Standing | N
     return None if row is None else Standing(**row)
 
 
-async def _end_job(connection: Connection, turn: KeepTurn) -> None:
+async def _end_job(connection: Connection, turn: KeepTurn, *, last_reason: str | None) -> None:
     kept = await connection.fetchval(
         "select count(*) from pictures where job_id = $1 and status = 'kept'", turn.fence.job_id
     )
@@ -191,6 +211,8 @@ async def _end_job(connection: Connection, turn: KeepTurn) -> None:
         await end(connection, turn.fence, JobStatus.SUCCEEDED)
     else:
         reason = "the upstream made pictures, and none could be kept before they expired"
+        if last_reason is not None:
+            reason = f"{reason}: {last_reason}"
         await end(connection, turn.fence, JobStatus.FAILED, error=(LOST_CODE, reason))
 
 

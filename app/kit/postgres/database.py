@@ -37,6 +37,9 @@ CONNECTION_TROUBLE = (
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.QueryCanceledError,
     asyncpg.DeadlockDetectedError,
+    # A migration has changed a type under a statement that this connection had prepared.
+    asyncpg.InvalidCachedStatementError,
+    asyncpg.OutdatedSchemaCacheError,
     # How asyncpg stumbles over a connection that was ended while it lay idle.
     asyncpg.InternalClientError,
 )

@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from app.kit.loop import wait_for_any
+from app.kit.loop import run_loop, wait_for_any
 from app.kit.postgres.database import CONNECTION_TROUBLE, Connection, connect
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -29,21 +29,35 @@ async def lead(
 ) -> None:
     """Do the duty whenever this process holds the lock, until `stop`.
 
-    The duty gets an event that is set when it must end: at `stop`, or when the lock is lost.
+    The duty gets an event that is set when it must end: at `stop`, or when the lock is lost. One
+    that fails is logged, and taken up again by whoever gets the lock next.
     """
-    while not stop.is_set():
-        try:
-            connection = await connect(url)
-        except CONNECTION_TROUBLE:
-            await wait_for_any(stop, seconds=RETRY_SECONDS)
-            continue
-        try:
-            await connection.execute(f"set idle_session_timeout = '{SILENCE_LIMIT_SECONDS}s'")
-            await _lead_while_connected(connection, lock, duty, stop)
-        except (*CONNECTION_TROUBLE, TimeoutError) as error:
-            log.warning("leader.connection_lost", error=type(error).__name__)
-        finally:
-            connection.terminate()
+
+    async def lead_once() -> bool:
+        await _lead_on_one_connection(url, lock, duty, stop)
+        return True
+
+    await run_loop(lead_once, name="lead", stop=stop)
+
+
+async def _lead_on_one_connection(
+    url: str,
+    lock: int,
+    duty: Callable[[asyncio.Event], Coroutine[Any, Any, None]],
+    stop: asyncio.Event,
+) -> None:
+    try:
+        connection = await connect(url)
+    except CONNECTION_TROUBLE:
+        await wait_for_any(stop, seconds=RETRY_SECONDS)
+        return
+    try:
+        await connection.execute(f"set idle_session_timeout = '{SILENCE_LIMIT_SECONDS}s'")
+        await _lead_while_connected(connection, lock, duty, stop)
+    except (*CONNECTION_TROUBLE, TimeoutError) as error:
+        log.warning("leader.connection_lost", error=type(error).__name__)
+    finally:
+        connection.terminate()
 
 
 async def _lead_while_connected(
