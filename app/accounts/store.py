@@ -56,9 +56,13 @@ async def create_account(
 
 
 async def get_account(session: AsyncSession, name_or_id: str) -> Account:
-    """Raises NotFound, which names the accounts that may have been meant."""
+    """Held against other changes, not against rows that refer to it (order of locks: `paces`).
+
+    Raises NotFound, which names the accounts that may have been meant.
+    """
     named = or_(Account.name == name_or_id, Account.id == to_uuid(name_or_id))
-    account: Account | None = await session.scalar(select(Account).where(named).with_for_update())
+    held = select(Account).where(named).with_for_update(key_share=True)
+    account: Account | None = await session.scalar(held)
     if account is None:
         known = await session.scalars(select(Account.name))
         raise NotFound(describe_missing("account", name_or_id, known))

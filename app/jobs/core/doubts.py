@@ -7,8 +7,9 @@ many jobs may share them.
 
 from datetime import datetime
 
+from app.jobs.core.creates import after_fruitless_try
 from app.jobs.core.state import Candidate, Listed, Match, Rules, RunState
-from app.jobs.lifecycle import Action, Orphan, Requeue, Review, Run
+from app.jobs.lifecycle import Action, Orphan, Review, Run
 
 REVIEW_CODE = "submission_unknown"
 
@@ -28,7 +29,7 @@ def after_list(run: RunState, news: Listed, now: datetime, *, rules: Rules) -> t
         return ()
     if not possible and age <= rules.list_reach:
         reason = "the upstream lists no task of this create"
-        return (Requeue("absent", "not_created", reason),)
+        return after_fruitless_try(run, "not_created", reason, rules=rules)
     if age >= rules.review_after and run.holds_slot:
         return (Review(REVIEW_CODE, _describe(possible)),)
     return ()

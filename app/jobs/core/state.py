@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 from random import random
 
+from app.accounts.suspicion import NO_VERDICT, Verdict
 from app.dashscope.outcomes import CreateOutcome
 from app.dashscope.payloads import TaskAnswer, TaskStatus
 from app.jobs.lifecycle import UPSTREAM_MEMORY, JobStatus
@@ -50,6 +51,10 @@ class RunState:
     holds_lane: bool = False
     holds_slot: bool = False
     task_failures: int = 0
+    fruitless_tries: int = 0
+    """Attempts that made no task although nobody refused them."""
+    refusals: int = 0
+    """Attempts that the upstream refused."""
     is_cancel_asked: bool = False
     attention_code: str | None = None
     attention_since: datetime | None = None
@@ -69,6 +74,8 @@ class Created:
 
     attempt: int
     outcome: CreateOutcome | Unprepared
+    verdict: Verdict = NO_VERDICT
+    """What the account's other jobs tell of a refusal."""
 
 
 class Match(Enum):

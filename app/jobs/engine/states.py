@@ -38,6 +38,8 @@ async def lock_standing(connection: Connection, job_id: UUID) -> Standing | None
         holds_lane=row["lane_id"] is not None,
         holds_slot=row["slot"] is not None,
         task_failures=row["task_failures"],
+        fruitless_tries=row["fruitless_tries"],
+        refusals=row["refusals"],
         is_cancel_asked=row["cancel_requested_at"] is not None,
         attention_code=row["attention_code"],
         attention_since=row["attention_since"],
@@ -49,9 +51,14 @@ _READ_STANDING = """
 select runs.status, runs.attempt, runs.n, runs.expires_at, runs.upstream_task_id, runs.lane_id,
     runs.slot, runs.task_failures, runs.cancel_requested_at, runs.attention_code,
     runs.attention_since, runs.account_id, runs.model, jobs.prompt, attempts.intended_at,
-    attempts.outcome
+    attempts.outcome, tries.fruitless_tries, tries.refusals
 from job_runs as runs
 join jobs on jobs.id = runs.job_id
 left join attempts on attempts.job_id = runs.job_id and attempts.number = runs.attempt
+cross join lateral (
+    select count(*) filter (where outcome = 'absent') as fruitless_tries,
+        count(*) filter (where outcome = 'refused') as refusals
+    from attempts as own where own.job_id = runs.job_id
+) as tries
 where runs.job_id = $1
 """

@@ -88,7 +88,8 @@ async def requeue_run(connection: Connection, fence: Fence, decision: Requeue) -
             "delay_seconds": round(decision.delay_seconds, 3),
         },
     )
-    await refund(connection, run["model"], run["team_id"], run["n"])
+    if decision.is_refunded:
+        await refund(connection, run["model"], run["team_id"], run["n"])
     await mark_waiting(connection, run["model"], run["team_id"])
     await wake(connection, QUEUE_CHANGED)
 
