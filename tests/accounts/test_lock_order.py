@@ -1,4 +1,4 @@
-"""A person's change of an account and the engine's news of it never wait for each other in turn."""
+"""A person's change of an account and the engine's news never wait for each other in turn."""
 
 import asyncio
 
@@ -31,7 +31,8 @@ async def account(pool: Pool, sessions: Sessions, vault: Vault) -> Account:
 
 
 async def is_waiting(pool: Pool) -> bool:
-    waits = "select exists (select from pg_stat_activity where wait_event_type = 'Lock')"
+    waits = "select exists (select from pg_stat_activity"
+    waits += " where datname = current_database() and wait_event_type = 'Lock')"
     return bool(await pool.fetchval(waits))
 
 

@@ -93,6 +93,11 @@ def _to_line(view: AccountView, pace: PaceView | None) -> dict[str, Any]:
 def _describe_tasks(account: Account, pace: PaceView | None) -> str:
     if pace is None:
         return ""
+    if pace.priming < 0:
+        room = account.max_running + pace.priming
+        return (
+            f"{pace.in_use} of {room} ({account.max_running} set, the upstream has no more room)"
+        )
     primed = f"+{pace.priming}" if pace.priming else ""
     return f"{pace.in_use} of {account.max_running}{primed}"
 
