@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import assert_never
 
+from app.accounts.evidence.suspicion import Evidence, Source, Suspect, keep_later, suspect, weigh
 from app.accounts.news import Barred, Crowded, News, Taken, Throttled, Troubled, Unforeseen
 from app.accounts.run_times import RunTimes
-from app.accounts.suspicion import Evidence, Source, Suspect, keep_later, suspect, weigh
 
 LOWEST_SHARE = 1 / 32
 REGAINED_SHARE = 1 / 16

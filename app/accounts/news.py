@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from app.accounts.suspicion import Source
+from app.accounts.evidence.suspicion import Source
 
 
 class Reach(StrEnum):

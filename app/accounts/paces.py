@@ -14,13 +14,13 @@ from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
+from app.accounts.evidence.suspects import find_refused_at, let_go, to_rows, to_suspects
+from app.accounts.evidence.suspicion import Verdict, is_at_fault
 from app.accounts.health import Limits, PaceState, after
 from app.accounts.key_rest import rest_key
 from app.accounts.news import Barred, News, Reach, Taken, Unforeseen
 from app.accounts.run_times import RunTimes, learn
 from app.accounts.story import tell, write_account_event, write_unforeseen
-from app.accounts.suspects import find_refused_at, let_go, to_rows, to_suspects
-from app.accounts.suspicion import Verdict, is_at_fault
 from app.kit.postgres.database import Connection, Pool, Record
 
 Dice = Callable[[], float]

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.accounts.evidence.suspicion import Source
 from app.accounts.health import (
     FIRST_HOLD,
     FIRST_ROOM_HOLD,
@@ -33,7 +34,6 @@ from app.accounts.news import (
     Unforeseen,
 )
 from app.accounts.run_times import RunTimes, learn
-from app.accounts.suspicion import Source
 from tests.accounts.learning import learn_lognormal
 
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)

@@ -7,9 +7,7 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.accounts.health import Limits, PaceState, after
-from app.accounts.news import Barred, Reach, Taken
-from app.accounts.suspicion import (
+from app.accounts.evidence.suspicion import (
     LONE_TRIES,
     SUSPECTS_LIMIT,
     Evidence,
@@ -19,6 +17,8 @@ from app.accounts.suspicion import (
     suspect,
     weigh,
 )
+from app.accounts.health import Limits, PaceState, after
+from app.accounts.news import Barred, Reach, Taken
 
 NOON = datetime(2026, 11, 27, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.accounts.suspicion import Verdict
+from app.accounts.evidence.suspicion import Verdict
 from app.dashscope.outcomes import Accepted, NotSent, OutcomeUnknown, Refused
 from app.dashscope.payloads import TaskStatus
 from app.jobs.core.creates import LONGEST_DELAY_SECONDS, TRIES_LIMIT, back_off

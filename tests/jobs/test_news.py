@@ -4,8 +4,8 @@ from uuid import UUID
 
 import pytest
 
+from app.accounts.evidence.suspicion import Source
 from app.accounts.news import Barred, Crowded, News, Reach, Taken, Throttled, Troubled, Unforeseen
-from app.accounts.suspicion import Source
 from app.dashscope.outcomes import Accepted, CreateOutcome, NotSent, OutcomeUnknown, Refused
 from app.jobs.core.news import to_news, to_task_news
 from app.jobs.core.state import Unprepared

@@ -7,7 +7,7 @@ too long. What holds up the whole account delays its job only when it has met it
 
 from typing import assert_never
 
-from app.accounts.suspicion import NO_VERDICT, Verdict
+from app.accounts.evidence.suspicion import NO_VERDICT, Verdict
 from app.dashscope.errors import Policy, Remedy, find_policy
 from app.dashscope.outcomes import Accepted, CreateOutcome, NotSent, OutcomeUnknown, Refused
 from app.jobs.core.news import is_of_account

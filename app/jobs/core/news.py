@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import assert_never
 
+from app.accounts.evidence.suspicion import Source
 from app.accounts.news import (
     Barred,
     Crowded,
@@ -13,7 +14,6 @@ from app.accounts.news import (
     Troubled,
     Unforeseen,
 )
-from app.accounts.suspicion import Source
 from app.dashscope.errors import CROWDED_CODE, Policy, Remedy, Scope, find_policy
 from app.dashscope.outcomes import Accepted, CreateOutcome, NotSent, OutcomeUnknown, Refused
 from app.jobs.core.state import Unprepared

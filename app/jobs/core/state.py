@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 from random import random
 
-from app.accounts.suspicion import NO_VERDICT, Verdict
+from app.accounts.evidence.suspicion import NO_VERDICT, Verdict
 from app.dashscope.outcomes import CreateOutcome
 from app.dashscope.payloads import TaskAnswer, TaskStatus
 from app.jobs.lifecycle import UPSTREAM_MEMORY, JobStatus

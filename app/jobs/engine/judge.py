@@ -8,9 +8,9 @@ from uuid import UUID
 
 import structlog
 
+from app.accounts.evidence.suspicion import Source
 from app.accounts.news import News
 from app.accounts.paces import learn_run_time, note
-from app.accounts.suspicion import Source
 from app.dashscope.payloads import TaskStatus
 from app.jobs.core.decide import decide
 from app.jobs.core.news import to_news, to_task_news

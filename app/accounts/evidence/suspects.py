@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from app.accounts.suspicion import Suspect
+from app.accounts.evidence.suspicion import Suspect
 from app.kit.postgres.database import Connection
 
 
