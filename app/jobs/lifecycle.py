@@ -114,6 +114,8 @@ class Requeue:
     """Whether it counts against the job's tries."""
     is_refunded: bool = True
     """Whether its team gets its turn back: not for what may be the job's own trouble."""
+    keeps_attention: bool = False
+    """Whether what a person was called for still stands."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,6 +90,7 @@ CASES: list[tuple[Begin, Decision]] = [
     (submitting, Orphan("task-9", "surplus", is_ours=False)),
     (doubted_in_review, Run("task-1", "r", adopted=True)),
     (doubted_in_review, BACK),
+    (doubted_in_review, replace(BACK, keeps_attention=True)),
     (running, AGAIN),
     (running, NoteCancel()),
     (running, FLAG),

@@ -55,7 +55,7 @@ def _move(run: RunState, decision: Run | Requeue | Disown | Collect) -> RunState
             return _unflag(started) if run.holds_slot else started
         case Requeue(outcome=outcome, is_failure=is_failure):
             return replace(
-                _unflag(run),
+                run if decision.keeps_attention else _unflag(run),
                 status=JobStatus.QUEUED,
                 task_id=None,
                 is_adopted=False,

@@ -5,6 +5,7 @@ goes meanwhile. From the fifth on a person is called; at the latest the job ends
 too long. What holds up the whole account delays its job only when it has met it several times.
 """
 
+from dataclasses import replace
 from typing import assert_never
 
 from app.accounts.evidence.suspicion import NO_VERDICT, Verdict
@@ -69,7 +70,8 @@ def after_fruitless_try(
     requeue = Requeue("absent", code, reason, delay_seconds=delay_seconds, is_refunded=not is_own)
     if tries < TRIES_LIMIT:
         return (requeue,)
-    return (requeue, Flag(UNSENDABLE_CODE, f"{tries} tries made no task; the last: {reason}"))
+    detail = f"{tries} tries made no task; the last: {reason}"
+    return _call_person(requeue, Flag(UNSENDABLE_CODE, detail))
 
 
 def back_off(tries: int, dice: Dice, longest_seconds: float = LONGEST_DELAY_SECONDS) -> float:
@@ -109,7 +111,12 @@ def _after_refusal(
     )
     if not is_suspected or run.refusals + 1 < TRIES_LIMIT:
         return (requeue,)
-    return (requeue, Flag(REFUSED_CODE, _describe(run, refused)))
+    return _call_person(requeue, Flag(REFUSED_CODE, _describe(run, refused)))
+
+
+def _call_person(requeue: Requeue, flag: Flag) -> tuple[Action, ...]:
+    """One mark and one event from the first call on, however often the job is tried again."""
+    return (replace(requeue, keeps_attention=True), flag)
 
 
 def _delay_throttled(run: RunState, policy: Policy, dice: Dice) -> float:
