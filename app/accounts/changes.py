@@ -40,12 +40,24 @@ async def hold_paces(session: AsyncSession, account: Account) -> None:
     )
 
 
+async def forget_room(session: AsyncSession, account: Account) -> bool:
+    """Let the limit count again, not the room that was learned below it; False when none was."""
+    await hold_paces(session, account)
+    learned = await session.scalars(
+        update(AccountPace)
+        .where(AccountPace.account_id == account.id, AccountPace.priming < 0)
+        .values(priming=0, priming_held_until=None)
+        .returning(AccountPace.model)
+    )
+    return bool([*learned])
+
+
 async def end_pauses(session: AsyncSession, account: Account) -> bool:
     """Let the account and its keys be tried at once; False when none was held back.
 
     The paces are held first, in their order, as the engine does when it hears of several.
     """
-    await hold_paces(session, account)
+    had_less_room = await forget_room(session, account)
     paused = await session.scalars(
         update(AccountPace)
         .where(AccountPace.account_id == account.id, AccountPace.pause_code.is_not(None))
@@ -59,7 +71,7 @@ async def end_pauses(session: AsyncSession, account: Account) -> bool:
         .returning(Lane.id)
     )
     await _forget_suspects(session, account)
-    if not [*paused, *rested]:
+    if not [*paused, *rested] and not had_less_room:
         return False
     await session.execute(
         insert(AccountEvent).values(account_id=account.id, type=RESUMED, detail={})

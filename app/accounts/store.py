@@ -8,7 +8,7 @@ from sqlalchemy import func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.accounts.changes import audit, end_pauses, refuse_removed
+from app.accounts.changes import audit, end_pauses, forget_room, refuse_removed
 from app.accounts.keys import open_lane
 from app.accounts.rules import AccountLimits, NewAccount, check_account, check_limits, region_of
 from app.accounts.tables import Account, Lane
@@ -84,12 +84,17 @@ async def list_accounts(session: AsyncSession) -> list[tuple[Account, list[str]]
 async def set_account(
     session: AsyncSession, account: Account, limits: AccountLimits, *, actor: str
 ) -> None:
-    """Replace the limits; raises InvalidRequest."""
+    """Replace the limits; another number of tasks forgets what room was learned.
+
+    Raises InvalidRequest.
+    """
     check_limits(limits)
     before = to_limits(account)
     for field, value in asdict(limits).items():
         setattr(account, field, value)
     await session.flush()
+    if limits.max_running != before.max_running:
+        await forget_room(session, account)
     detail = {"before": _to_detail(before), "after": _to_detail(limits)}
     await audit(session, account, "account.set", actor, detail)
 

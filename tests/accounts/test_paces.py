@@ -14,7 +14,8 @@ from app.accounts.evidence.suspicion import Source
 from app.accounts.keys import add_key
 from app.accounts.news import Barred, Crowded, News, Reach, Taken, Throttled, Troubled, Unforeseen
 from app.accounts.paces import learn_key_id, learn_run_time, note
-from app.accounts.store import get_account, resume_account
+from app.accounts.rules import AccountLimits
+from app.accounts.store import get_account, resume_account, set_account
 from app.accounts.tables import Account
 from app.kit.crypto import Vault
 from app.kit.postgres.database import Pool, Record, Sessions, transaction
@@ -137,6 +138,25 @@ async def test_priming_that_rises_and_falls_is_told(pool: Pool, account: Account
         {"before": 1, "now": 0},
     ]
     assert (await read(pool))["priming_held_until"] is not None
+
+
+@pytest.mark.parametrize("verb", ["set", "resume"])
+async def test_a_person_has_the_limit_count_again(
+    pool: Pool, sessions: Sessions, account: Account, verb: str
+) -> None:
+    """The room that was learned below one limit says nothing below another."""
+    await hear(pool, account, Crowded("Throttling.Concurrency", 3))
+    assert (await read(pool))["priming"] == -3
+
+    async with sessions.begin() as session:
+        held = await get_account(session, "main")
+        if verb == "resume":
+            await resume_account(session, held, actor=ACTOR)
+        else:
+            await set_account(session, held, AccountLimits(max_running=2), actor=ACTOR)
+
+    row = await read(pool)
+    assert (row["priming"], row["priming_held_until"]) == (0, None)
 
 
 async def test_a_word_that_nobody_knows_is_told_once_an_hour(pool: Pool, account: Account) -> None:

@@ -105,6 +105,7 @@ class TestCreates:
 
         *again, last = tries
         assert all(isinstance(one, Requeue) and one.is_failure for one in again)
+        assert not any(isinstance(one, Requeue) and one.is_refunded for one in again)
         assert isinstance(last, Fail)
 
     def test_a_create_that_never_left_lets_others_go_first(self) -> None:

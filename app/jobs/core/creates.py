@@ -107,7 +107,7 @@ def _after_refusal(
         http_status=refused.http_status,
         request_id=refused.request_id or None,
         is_failure=not is_accounts,
-        is_refunded=not is_suspected,
+        is_refunded=is_accounts and not is_suspected,
     )
     if not is_suspected or run.refusals + 1 < TRIES_LIMIT:
         return (requeue,)
