@@ -54,9 +54,13 @@ async def note(
         return await _note_suspicion(connection, rows, own, news, lane_id, dice)
     if await _has_rested(connection, account_id, news, lane_id):
         return Verdict()
-    await _write(connection, own, news, dice)
+    state = await _write(connection, own, news, dice)
     await _spread(connection, rows, own, news, dice)
-    return Verdict()
+    return Verdict(wait_seconds=_find_wait(state, own["now"]))
+
+
+def _find_wait(state: PaceState, now: datetime) -> float:
+    return max((state.paused_until - now).total_seconds(), 0.0) if state.paused_until else 0.0
 
 
 async def _note_suspicion(
@@ -83,8 +87,7 @@ async def _note_suspicion(
             return Verdict()
         await _spread(connection, rows, own, replace(news, source=None), dice)
     await _save(connection, own, before, state)
-    pause = state.paused_until - own["now"] if state.paused_until and state.is_suspended else None
-    return Verdict(wait_seconds=max(pause.total_seconds(), 0.0) if pause else 0.0)
+    return Verdict(wait_seconds=_find_wait(state, own["now"]))
 
 
 async def _spread(
@@ -165,10 +168,12 @@ def _find_change(row: Record, news: News, dice: Dice) -> tuple[PaceState, PaceSt
     return None if changed == before else (before, changed)
 
 
-async def _write(connection: Connection, row: Record, news: News, dice: Dice) -> None:
+async def _write(connection: Connection, row: Record, news: News, dice: Dice) -> PaceState:
     change = _find_change(row, news, dice)
-    if change is not None:
-        await _save(connection, row, *change)
+    if change is None:
+        return _to_state(row)
+    await _save(connection, row, *change)
+    return change[1]
 
 
 async def _save(connection: Connection, row: Record, before: PaceState, state: PaceState) -> None:

@@ -19,6 +19,9 @@ JOB_COUNT = 16
 DENIED = {"status": 403, "code": "AccessDenied", "message": "Access denied."}
 NO_URL = {"status": 400, "code": "InvalidParameter", "message": "url error, please check url!"}
 
+CHANCE = {"status": 400, "code": "InternalError", "message": "An internal error has occured."}
+TOO_OFTEN = {"status": 429, "code": "Throttling.RateQuota", "message": "Too many requests."}
+
 
 def poison(words: dict[str, Any], **match: str) -> dict[str, Any]:
     return {"on": "create", "do": "status", "match": match or {"prompt": POISON}, **words}
@@ -67,11 +70,12 @@ async def test_one_teams_poison_fails_by_itself_and_stops_nobody(
         assert await suspensions(gateway) == 0
 
 
+@pytest.mark.parametrize("words", [DENIED, CHANCE], ids=["denied", "chance"])
 async def test_many_poison_jobs_of_one_team_stop_the_others_for_seconds_only(
-    database: str,
+    database: str, words: dict[str, Any]
 ) -> None:
     async with running_gateway(database) as gateway:
-        await gateway.set_faults(poison(DENIED))
+        await gateway.set_faults(poison(words))
         guilty = Traveller(gateway, gateway.seat)
         others = Traveller(gateway, await gateway.make_seat())
         bad = [await guilty.send(prompt=POISON) for _ in range(8)]
@@ -84,6 +88,19 @@ async def test_many_poison_jobs_of_one_team_stop_the_others_for_seconds_only(
             return all([(await guilty.get(job))["status"] == "failed" for job in bad])
 
         await wait_until(is_over, seconds=60)
+
+
+async def test_a_job_that_is_throttled_whenever_it_comes_lets_the_others_go(
+    database: str,
+) -> None:
+    async with running_gateway(database) as gateway:
+        await gateway.set_faults(poison(TOO_OFTEN))
+        await Traveller(gateway, gateway.seat).send(prompt=POISON)
+        others = Traveller(gateway, await gateway.make_seat())
+
+        done = await others.finish([await others.send() for _ in range(JOB_COUNT)])
+
+        assert Counter(job["status"] for job in done) == {"succeeded": JOB_COUNT}
 
 
 async def test_a_lost_grant_is_found_within_a_few_creates_and_fails_no_job(database: str) -> None:

@@ -148,14 +148,15 @@ class TestCreates:
         assert flags == [[]] * 4 + [["cannot_be_sent"]] * 8
 
     @pytest.mark.parametrize("code", ["Throttling.RateQuota", "Throttling.Concurrency"])
-    def test_a_job_that_was_throttled_often_lets_others_go_first(self, code: str) -> None:
+    def test_a_job_that_is_throttled_again_lets_others_go_first(self, code: str) -> None:
         delays = []
-        for refusals in (0, TRIES_LIMIT - 2, TRIES_LIMIT, 900):
-            (requeue,) = create(refuse(429, code), replace(SUBMITTING, refusals=refusals))
+        for refusals in (0, 1, 2, 900):
+            created = Created(1, refuse(429, code), Verdict(wait_seconds=4.0))
+            (requeue,) = hear(replace(SUBMITTING, refusals=refusals), created)
             assert isinstance(requeue, Requeue)
             delays.append(requeue.delay_seconds)
 
-        assert delays == [0, 0, 2, 300]
+        assert delays == [0, 6, 8, 304]
 
     def test_what_one_request_may_draw_waits_longer_than_its_account(self) -> None:
         created = Created(1, refuse(403, "AccessDenied"), Verdict(wait_seconds=60.0))

@@ -96,7 +96,7 @@ def _after_refusal(
     if is_suspected:
         delay_seconds = _delay_suspect(run, verdict, rules.dice)
     elif is_accounts:
-        delay_seconds = _delay_throttled(run, policy, rules.dice)
+        delay_seconds = _delay_refused(run, policy, verdict, rules.dice)
     else:
         delay_seconds = back_off(failures, rules.dice)
     requeue = Requeue(
@@ -119,12 +119,12 @@ def _call_person(requeue: Requeue, flag: Flag) -> tuple[Action, ...]:
     return (replace(requeue, keeps_attention=True), flag)
 
 
-def _delay_throttled(run: RunState, policy: Policy, dice: Dice) -> float:
-    """The account waits, not the job; but one that was throttled often lets others go first."""
-    tries = run.refusals + 1 - TRIES_LIMIT
-    if policy.remedy is not Remedy.WAIT or tries <= 0:
+def _delay_refused(run: RunState, policy: Policy, verdict: Verdict, dice: Dice) -> float:
+    """The account waits, not the job; but one that is throttled again lets others go first."""
+    if policy.remedy is not Remedy.WAIT or run.refusals == 0:
         return 0.0
-    return back_off(tries, dice, LONGEST_THROTTLED_DELAY_SECONDS)
+    own = back_off(run.refusals, dice, LONGEST_THROTTLED_DELAY_SECONDS)
+    return verdict.wait_seconds + own
 
 
 def _delay_suspect(run: RunState, verdict: Verdict, dice: Dice) -> float:
