@@ -83,7 +83,7 @@ def suspect(
 
 def keep_later(suspects: Sequence[Suspect], sent_at: datetime) -> tuple[Suspect, ...]:
     """Those that a create sent at that time, and taken, says nothing of."""
-    return tuple(one for one in suspects if one.at >= sent_at)
+    return tuple(one for one in suspects if one.at > sent_at)
 
 
 def weigh(suspects: Sequence[Suspect], code: str) -> Evidence:
