@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.accounts.story import RESUMED
-from app.accounts.tables import Account, AccountEvent, AccountPace, Lane
+from app.accounts.tables import Account, AccountEvent, AccountPace, AccountSuspicion, Lane
 from app.audit.record import record_audit
 from app.kit.errors import Conflict
 
@@ -40,8 +40,24 @@ async def hold_paces(session: AsyncSession, account: Account) -> None:
     )
 
 
+async def forget_room(session: AsyncSession, account: Account) -> bool:
+    """Let the limit count again, not the room that was learned below it; False when none was."""
+    await hold_paces(session, account)
+    learned = await session.scalars(
+        update(AccountPace)
+        .where(AccountPace.account_id == account.id, AccountPace.priming < 0)
+        .values(priming=0, priming_held_until=None)
+        .returning(AccountPace.model)
+    )
+    return bool([*learned])
+
+
 async def end_pauses(session: AsyncSession, account: Account) -> bool:
-    """Let the account and its keys be tried at once; False when none was held back."""
+    """Let the account and its keys be tried at once; False when none was held back.
+
+    The paces are held first, in their order, as the engine does when it hears of several.
+    """
+    had_less_room = await forget_room(session, account)
     paused = await session.scalars(
         update(AccountPace)
         .where(AccountPace.account_id == account.id, AccountPace.pause_code.is_not(None))
@@ -54,9 +70,34 @@ async def end_pauses(session: AsyncSession, account: Account) -> bool:
         .values(rests_until=None)
         .returning(Lane.id)
     )
-    if not [*paused, *rested]:
+    await _forget_suspects(session, account)
+    if not [*paused, *rested] and not had_less_room:
         return False
     await session.execute(
         insert(AccountEvent).values(account_id=account.id, type=RESUMED, detail={})
     )
     return True
+
+
+async def _forget_suspects(session: AsyncSession, account: Account) -> None:
+    """Weigh anew what is refused from now on; who waits for the account goes at once."""
+    await session.execute(_LET_ALL_GO, {"account_id": account.id})
+    await session.execute(
+        update(AccountSuspicion)
+        .where(AccountSuspicion.account_id == account.id)
+        .values(suspects=[])
+    )
+
+
+_LET_ALL_GO = text("""
+with waiting as materialized (
+    select job_id from job_runs
+    where status = 'queued' and due_at > now() and job_id in (
+        select (suspect->>'job')::uuid
+        from account_suspicions cross join jsonb_array_elements(suspects) as suspect
+        where account_id = :account_id
+    )
+    order by job_id for update skip locked
+)
+update job_runs set due_at = now() from waiting where job_runs.job_id = waiting.job_id
+""")

@@ -2,8 +2,9 @@
 
 Three rules in one state. Additive increase, multiplicative decrease: a throttled account halves
 its rate, each taken create regains a step. Circuit breaker: an account at fault is suspended, then
-sends one job at a time, ever more seldom, until one is taken. Priming: tasks beyond those that may
-run are tried one by one, and given back when they crowd.
+sends one job at a time, ever more seldom, until one is taken; what one request may have drawn is
+weighed first (`suspicion`). Priming: tasks beyond those that may run are tried one by one, and
+given back when they crowd; below 0 it is the room that the upstream denies.
 """
 
 import math
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import assert_never
 
+from app.accounts.evidence.suspicion import Evidence, Source, Suspect, keep_later, suspect, weigh
 from app.accounts.news import Barred, Crowded, News, Taken, Throttled, Troubled, Unforeseen
 from app.accounts.run_times import RunTimes
 
@@ -30,6 +32,10 @@ FIRST_TROUBLE_PROBE_SECONDS = 2.0
 LONGEST_TROUBLE_PROBE_SECONDS = 60.0
 FIRST_PROBE_SECONDS = 60.0
 LONGEST_PROBE_SECONDS = 600.0
+FIRST_SUSPECTED_PROBE_SECONDS = 10.0
+"""After refusals of jobs of several teams."""
+ONE_TEAM_PROBE_SECONDS = 2.0
+"""For each job that was refused, as long as all are one team's; up to `LONGEST_PAUSE_SECONDS`."""
 
 IDLE_RISK = 0.005
 """How probable it may be that more tasks end before the next are sent than were primed."""
@@ -40,6 +46,9 @@ UNLEARNED_PRIMING = 1
 FIRST_HOLD = timedelta(minutes=5)
 LONGEST_HOLD = timedelta(minutes=30)
 HOLD_MEMORY = timedelta(hours=1)
+FIRST_ROOM_HOLD = timedelta(minutes=1)
+LONGEST_ROOM_HOLD = timedelta(minutes=10)
+"""Before one more task is tried than there was room for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +65,15 @@ class PaceState:
     pause_code: str | None = None
     pace_share: float = 1.0
     priming: int = 0
+    """Below 0: so much less than its limit the account has room for."""
     priming_held_until: datetime | None = None
     strikes: int = 0
     is_suspended: bool = False
     run_times: RunTimes = field(default_factory=RunTimes)
+    suspects: tuple[Suspect, ...] = ()
+    """Jobs refused, since a create was taken, for what one request may draw."""
+    passed_at: datetime | None = None
+    """When the last create was sent that was taken although others had been refused."""
 
     def is_paused(self, now: datetime) -> bool:
         return self.paused_until is not None and now < self.paused_until
@@ -75,18 +89,19 @@ def after(
         case Unforeseen():
             changed = state
         case _ if _is_old(news, state, now):
-            changed = state
+            changed = _note_suspect(state, news, now)
         case Throttled():
             changed = _after_throttle(state, news, now, dice)
         case Crowded():
-            changed = _after_crowd(state, news, now, dice)
-        case Barred(code):
-            changed = _after_bar(state, code, now, dice)
+            changed = _after_crowd(state, news, limits, now, dice)
+        case Barred():
+            changed = _after_bar(state, news, now, dice)
         case Troubled(code):
             changed = _after_trouble(state, code, now, dice)
         case _:
             assert_never(news)
-    return replace(changed, priming=min(changed.priming, limits.max_running))
+    most = limits.max_running
+    return replace(changed, priming=max(min(changed.priming, most), 1 - most))
 
 
 def find_priming_goal(run_times: RunTimes, limits: Limits) -> int:
@@ -113,7 +128,10 @@ def _is_old(news: News, state: PaceState, now: datetime) -> bool:
 
 
 def _after_taken(state: PaceState, news: Taken, limits: Limits, now: datetime) -> PaceState:
-    primed = _prime(state, news, limits, now)
+    sent_at = news.sent_at or now
+    primed = _acquit(_prime(state, news, limits, now), sent_at)
+    if state.is_suspended and any(one.code == state.pause_code for one in primed.suspects):
+        return primed
     if state.is_paused(now) and not state.is_suspended:
         return replace(primed, strikes=0)
     return replace(
@@ -124,6 +142,14 @@ def _after_taken(state: PaceState, news: Taken, limits: Limits, now: datetime) -
         pause_code=None,
         pace_share=min(state.pace_share + REGAINED_SHARE, 1.0),
     )
+
+
+def _acquit(state: PaceState, sent_at: datetime) -> PaceState:
+    """The account takes creates: who was refused before that one was sent is no evidence."""
+    left = keep_later(state.suspects, sent_at)
+    if len(left) == len(state.suspects):
+        return state
+    return replace(state, suspects=left, passed_at=sent_at)
 
 
 def _prime(state: PaceState, news: Taken, limits: Limits, now: datetime) -> PaceState:
@@ -145,23 +171,66 @@ def _after_throttle(state: PaceState, news: Throttled, now: datetime, dice: floa
     return _pause(replace(state, pace_share=share), news.code, seconds, now)
 
 
-def _after_crowd(state: PaceState, news: Crowded, now: datetime, dice: float) -> PaceState:
-    if state.priming == 0:
-        return _pause(state, news.code, _spread(CROWDED_SECONDS, dice), now)
+def _after_crowd(
+    state: PaceState, news: Crowded, limits: Limits, now: datetime, dice: float
+) -> PaceState:
+    """Give back what was primed; without that the room is smaller than the limit says.
+
+    No room for a single task: others use the account, and it pauses ever longer.
+    """
     held = state.priming_held_until
     is_again = held is not None and now < held + HOLD_MEMORY
-    return replace(
-        state,
-        priming=state.priming // 2,
-        priming_held_until=now + (LONGEST_HOLD if is_again else FIRST_HOLD),
-    )
+    if state.priming > 0:
+        hold = LONGEST_HOLD if is_again else FIRST_HOLD
+        return replace(state, priming=state.priming // 2, priming_held_until=now + hold)
+    room = news.in_flight - 1
+    if room < 1:
+        struck = replace(state, strikes=state.strikes + 1)
+        seconds = _grow(CROWDED_SECONDS, state.strikes, LONGEST_PAUSE_SECONDS, dice)
+        return _pause(struck, news.code, seconds, now)
+    hold = LONGEST_ROOM_HOLD if is_again else FIRST_ROOM_HOLD
+    lowered = min(state.priming, room - limits.max_running)
+    learned = replace(state, priming=lowered, priming_held_until=now + hold)
+    is_news = lowered < state.priming and not state.is_suspended
+    return learned if is_news else _pause(learned, news.code, _spread(CROWDED_SECONDS, dice), now)
 
 
-def _after_bar(state: PaceState, code: str, now: datetime, dice: float) -> PaceState:
+def _after_bar(state: PaceState, news: Barred, now: datetime, dice: float) -> PaceState:
+    code = news.code
+    if news.source is not None:
+        return _after_suspicion(state, news.source, code, now, dice)
     is_again = state.is_suspended and state.pause_code == code
     strikes = state.strikes + 1 if is_again else 1
     seconds = _grow(FIRST_PROBE_SECONDS, strikes - 1, LONGEST_PROBE_SECONDS, dice)
     return _suspend(replace(state, strikes=strikes), code, seconds, now)
+
+
+def _note_suspect(state: PaceState, news: News, now: datetime) -> PaceState:
+    """A refusal that comes while a pause stands is evidence all the same."""
+    if not isinstance(news, Barred) or news.source is None:
+        return state
+    return replace(state, suspects=suspect(state.suspects, news.source, news.code, now))
+
+
+def _after_suspicion(
+    state: PaceState, source: Source, code: str, now: datetime, dice: float
+) -> PaceState:
+    """Suspended by what different jobs meet; only a job that is new to it makes a pause longer."""
+    noted = replace(state, suspects=suspect(state.suspects, source, code, now))
+    if state.is_suspended and state.pause_code != code:
+        return _suspend(noted, state.pause_code or code, _spread(FIRST_PROBE_SECONDS, dice), now)
+    before, evidence = weigh(state.suspects, code), weigh(noted.suspects, code)
+    if evidence is Evidence.NONE and not state.is_suspended:
+        return noted
+    is_worse = not state.is_suspended or evidence > before
+    is_new = all(one.job != source.job for one in state.suspects)
+    strikes = 1 if is_worse else state.strikes + is_new
+    if evidence is Evidence.TEAMS:
+        seconds = _grow(FIRST_SUSPECTED_PROBE_SECONDS, strikes - 1, LONGEST_PROBE_SECONDS, dice)
+    else:
+        longest = LONGEST_PAUSE_SECONDS
+        seconds = min(_spread(ONE_TEAM_PROBE_SECONDS * max(strikes, 1), dice), longest)
+    return _suspend(replace(noted, strikes=strikes), code, seconds, now)
 
 
 def _after_trouble(state: PaceState, code: str, now: datetime, dice: float) -> PaceState:

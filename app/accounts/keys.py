@@ -1,14 +1,13 @@
 """The API keys of an account: several may be used at once, for a key in doubt holds up its own."""
 
 from pydantic import SecretStr
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.accounts.changes import audit, end_pauses, hold_paces, refuse_removed
 from app.accounts.directory import to_key_place
 from app.accounts.rules import check_api_key, to_hint
 from app.accounts.tables import Account, Lane
-from app.kit.clock import utc_now
 from app.kit.crypto import CannotOpen, Vault
 from app.kit.errors import Conflict
 from app.kit.ids import make_uuid7
@@ -49,8 +48,9 @@ async def replace_keys(
     check_api_key(api_key)
     await hold_paces(session, account)
     replaced = await _list_lanes(session, account)
+    now = await session.scalar(select(func.now()))
     for lane in replaced:
-        lane.removed_at = utc_now()
+        lane.removed_at = now
     lane = open_lane(session, vault, account, api_key)
     await session.flush()
     detail = {"before": [old.api_key_hint for old in replaced], "after": [lane.api_key_hint]}

@@ -1,7 +1,10 @@
 """What an account's creates and tasks tell of it (pure)."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
+
+from app.accounts.evidence.suspicion import Source
 
 
 class Reach(StrEnum):
@@ -17,6 +20,8 @@ class Taken:
     """A create made a task; so many are upstream now, itself included."""
 
     in_flight: int
+    sent_at: datetime | None = None
+    """When its create was begun: it says nothing of what was refused after that. None: now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +34,10 @@ class Throttled:
 
 @dataclass(frozen=True, slots=True)
 class Crowded:
-    """Too many tasks at once."""
+    """Too many tasks at once; so many are upstream or on their way, the refused one included."""
 
     code: str
+    in_flight: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +46,8 @@ class Barred:
 
     code: str
     reach: Reach
+    source: Source | None = None
+    """Whose request has drawn it; None when no single request can."""
 
 
 @dataclass(frozen=True, slots=True)

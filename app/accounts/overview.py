@@ -38,6 +38,7 @@ class PaceView:
     until: datetime | None
     in_use: int
     priming: int
+    """Tasks beyond the account's limit that are kept submitted; below 0: so much less room."""
     pace_share: float
     strikes: int
     learned_count: int

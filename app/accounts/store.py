@@ -8,7 +8,7 @@ from sqlalchemy import func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.accounts.changes import audit, end_pauses, refuse_removed
+from app.accounts.changes import audit, end_pauses, forget_room, refuse_removed
 from app.accounts.keys import open_lane
 from app.accounts.rules import AccountLimits, NewAccount, check_account, check_limits, region_of
 from app.accounts.tables import Account, Lane
@@ -56,9 +56,13 @@ async def create_account(
 
 
 async def get_account(session: AsyncSession, name_or_id: str) -> Account:
-    """Raises NotFound, which names the accounts that may have been meant."""
+    """Held against other changes, not against rows that refer to it (order of locks: `paces`).
+
+    Raises NotFound, which names the accounts that may have been meant.
+    """
     named = or_(Account.name == name_or_id, Account.id == to_uuid(name_or_id))
-    account: Account | None = await session.scalar(select(Account).where(named).with_for_update())
+    held = select(Account).where(named).with_for_update(key_share=True)
+    account: Account | None = await session.scalar(held)
     if account is None:
         known = await session.scalars(select(Account.name))
         raise NotFound(describe_missing("account", name_or_id, known))
@@ -80,12 +84,17 @@ async def list_accounts(session: AsyncSession) -> list[tuple[Account, list[str]]
 async def set_account(
     session: AsyncSession, account: Account, limits: AccountLimits, *, actor: str
 ) -> None:
-    """Replace the limits; raises InvalidRequest."""
+    """Replace the limits; another number of tasks forgets what room was learned.
+
+    Raises InvalidRequest.
+    """
     check_limits(limits)
     before = to_limits(account)
     for field, value in asdict(limits).items():
         setattr(account, field, value)
     await session.flush()
+    if limits.max_running != before.max_running:
+        await forget_room(session, account)
     detail = {"before": _to_detail(before), "after": _to_detail(limits)}
     await audit(session, account, "account.set", actor, detail)
 

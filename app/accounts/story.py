@@ -16,6 +16,7 @@ PAUSED = "account.paused"
 RECOVERED = "account.recovered"
 RESUMED = "account.resumed"
 PRIMED = "account.primed"
+ROOM = "account.room"
 UNFORESEEN = "account.unforeseen"
 
 _GRAVE = (SUSPENDED, UNFORESEEN)
@@ -39,7 +40,9 @@ def tell(before: PaceState, after: PaceState) -> list[Happening]:
         pause = {**_describe_pause(after), "pace_share": after.pace_share}
         events.append(Happening(PAUSED, pause))
     if after.priming != before.priming:
-        events.append(Happening(PRIMED, {"before": before.priming, "now": after.priming}))
+        is_room = min(before.priming, after.priming) < 0
+        change = {"before": before.priming, "now": after.priming}
+        events.append(Happening(ROOM if is_room else PRIMED, change))
     return events
 
 

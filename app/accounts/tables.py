@@ -10,6 +10,7 @@ from sqlalchemy import (
     CheckConstraint,
     Double,
     ForeignKey,
+    ForeignKeyConstraint,
     Identity,
     Index,
     Numeric,
@@ -75,7 +76,6 @@ class AccountPace(Base):
     __table_args__ = (
         CheckConstraint("(paused_until is null) = (pause_code is null)", name="pause_whole"),
         CheckConstraint("pace_share > 0 and pace_share <= 1", name="pace_share_in_range"),
-        CheckConstraint("priming >= 0", name="priming_not_negative"),
         CheckConstraint("strikes >= 0", name="strikes_not_negative"),
         {"postgresql_with": {"fillfactor": 50}},
     )
@@ -88,7 +88,7 @@ class AccountPace(Base):
     pace_share: Mapped[float] = mapped_column(Double, server_default="1")
     """Share of the account's submit rate that is used: halved by throttling, then regained."""
     priming: Mapped[int] = mapped_column(SmallInteger, server_default="0")
-    """Tasks kept submitted beyond those that may run."""
+    """Tasks kept submitted beyond those that may run; below 0, room that the upstream denies."""
     priming_held_until: Mapped[datetime | None]
     strikes: Mapped[int] = mapped_column(SmallInteger, server_default="0")
     """Troubles in a row."""
@@ -97,6 +97,27 @@ class AccountPace(Base):
     service_log_mean: Mapped[float] = mapped_column(Double, server_default="0")
     service_log_variance: Mapped[float] = mapped_column(Double, server_default="0")
     """Of the logarithm of the seconds that a task ran."""
+
+
+class AccountSuspicion(Base):
+    """What speaks against an account for one model, as long as it may be one request's doing.
+
+    Written while its row of `account_paces` is held.
+    """
+
+    __tablename__ = "account_suspicions"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["account_id", "model"], ["account_paces.account_id", "account_paces.model"]
+        ),
+    )
+
+    account_id: Mapped[UUID] = mapped_column(primary_key=True)
+    model: Mapped[str] = mapped_column(Text, primary_key=True)
+    suspects: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)
+    """Jobs refused, since a create was taken, for what one request may draw."""
+    passed_at: Mapped[datetime | None]
+    """When the last create was sent that was taken although others had been refused."""
 
 
 class AccountEvent(Base):

@@ -34,6 +34,8 @@ class NotSent:
     """The request never left: no task was made."""
 
     reason: str
+    is_body: bool = False
+    """There was a connection, and the body could not be written whole in its time."""
 
 
 @dataclass(frozen=True, slots=True)

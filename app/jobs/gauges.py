@@ -128,8 +128,7 @@ ATTENTION = Group(
     "attention",
     """
     select attention_code as code, count(*) as jobs_needing_attention from job_runs
-    where status in ('submitting', 'running', 'finalizing') and attention_code is not null
-    group by 1
+    where attention_code is not null group by 1
     """,
     {"jobs_needing_attention": "Jobs that a person must look at, by code."},
     labels=("code",),
@@ -160,7 +159,7 @@ ACCOUNTS = Group(
         "account_slots": "Tasks that may run upstream at once.",
         "account_active": "Whether the account takes new jobs.",
         "account_suspended": "Whether the account rests until somebody mends it.",
-        "account_priming": "Tasks kept submitted beyond those that may run.",
+        "account_priming": "Tasks kept submitted beyond those that may run; below 0, room denied.",
         "account_pace_share": "Share of the account's submit rate that is used.",
         "account_slots_used": "Tasks that hold a slot.",
         "account_submissions_in_doubt": "Creates of which it is unknown whether they made a task.",

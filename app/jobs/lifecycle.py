@@ -112,6 +112,10 @@ class Requeue:
     task: TaskFacts | None = None
     is_failure: bool = False
     """Whether it counts against the job's tries."""
+    is_refunded: bool = True
+    """Whether its team gets its turn back: not for what may be the job's own trouble."""
+    keeps_attention: bool = False
+    """Whether what a person was called for still stands."""
 
 
 @dataclass(frozen=True, slots=True)

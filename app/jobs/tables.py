@@ -139,6 +139,11 @@ class JobRun(Base):
             postgresql_where=text("status = 'running'"),
         ),
         Index(
+            "ix_job_runs_attention",
+            "attention_code",
+            postgresql_where=text("attention_code is not null"),
+        ),
+        Index(
             "ix_job_runs_finalizing_expires_at",
             "expires_at",
             postgresql_where=text("status = 'finalizing'"),

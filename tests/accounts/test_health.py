@@ -3,13 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.accounts.evidence.suspicion import Source
 from app.accounts.health import (
     FIRST_HOLD,
+    FIRST_ROOM_HOLD,
     LONGEST_HOLD,
     LONGEST_PROBE_SECONDS,
     LOWEST_SHARE,
@@ -193,11 +196,41 @@ class TestPriming:
         assert once.priming_held_until == NOW + FIRST_HOLD
         assert twice.priming_held_until == NOW + FIRST_HOLD + SECOND + LONGEST_HOLD
 
-    def test_a_crowd_without_priming_pauses_a_moment_at_the_same_pace(self) -> None:
-        state = hear(HEALTHY, CROWD)
+    def test_without_room_for_a_single_task_it_pauses_ever_longer_at_the_same_pace(self) -> None:
+        alone = Crowded("Throttling.Concurrency", in_flight=1)
+        state = hear(HEALTHY, alone)
 
         assert (state.priming, state.pace_share, state.priming_held_until) == (0, 1.0, None)
-        assert pauses(HEALTHY, [CROWD] * 3) == [2, 2, 2]
+        assert pauses(HEALTHY, [alone] * 7) == [2, 4, 8, 16, 32, 60, 60]
+
+    def test_a_crowd_below_the_limit_teaches_the_room_there_is(self) -> None:
+        state = hear(HEALTHY, Crowded("Throttling.Concurrency", in_flight=4))
+
+        assert (state.priming, state.paused_until) == (-2, None)
+        assert state.priming_held_until == NOW + FIRST_ROOM_HOLD
+        assert hear(state, Taken(3)).priming == -2
+
+    def test_more_room_is_tried_when_the_hold_is_over_and_all_of_it_is_used(self) -> None:
+        known = hear(HEALTHY, Crowded("Throttling.Concurrency", in_flight=3))
+        now = NOW + FIRST_ROOM_HOLD
+
+        assert hear(known, Taken(1), now=now).priming == -3
+        assert hear(known, Taken(2), now=now).priming == -2
+        assert hear(known, Taken(2), Taken(3), Taken(4), Taken(5), now=now).priming == 1
+
+    def test_an_hour_below_the_limit_costs_few_refusals(self) -> None:
+        """The upstream has room for 2 of 5; each task ends at once and another is tried."""
+        state, now, refusals = HEALTHY, NOW, 0
+        while now < NOW + timedelta(hours=1):
+            room = LIMITS.max_running + state.priming
+            is_crowded = room > 2
+            news = Crowded("Throttling.Concurrency", 3) if is_crowded else Taken(room)
+            refusals += is_crowded
+            state = after(state, news, limits=LIMITS, now=now, dice=0.0)
+            now = max(now + 2 * SECOND, state.paused_until or now)
+
+        assert refusals <= 8
+        assert LIMITS.max_running + state.priming in (2, 3)
 
     def test_it_falls_slowly_when_tasks_have_become_longer(self) -> None:
         state = replace(HEALTHY, priming=5, run_times=learn_lognormal(45, 0.5, 100))
@@ -210,12 +243,13 @@ class TestPriming:
         assert after(state, RATE, limits=Limits(2), now=NOW, dice=0.0).priming == 2
 
 
+SOURCES = [Source(UUID(int=number), UUID(int=number % 3)) for number in range(8)]
 CODES = st.sampled_from(["Throttling", "Arrearage", "InvalidApiKey", "not_sent", "HTTP502"])
 NEWS = st.one_of(
     st.builds(Taken, st.integers(0, 40)),
     st.builds(Throttled, CODES, st.none() | st.floats(0, 1e9)),
-    st.builds(Crowded, CODES),
-    st.builds(Barred, CODES, st.sampled_from(Reach)),
+    st.builds(Crowded, CODES, st.integers(0, 40)),
+    st.builds(Barred, CODES, st.sampled_from(Reach), st.none() | st.sampled_from(SOURCES)),
     st.builds(Troubled, CODES),
     st.builds(Unforeseen, CODES),
 )
@@ -244,7 +278,7 @@ def test_whatever_comes_the_state_stays_within_its_bounds(
     limits = Limits(max_running)
     for now, state in live(steps, run_seconds, limits):
         assert LOWEST_SHARE <= state.pace_share <= 1
-        assert 0 <= state.priming <= max_running
+        assert 1 - max_running <= state.priming <= max_running
         assert state.strikes >= 0
         assert (state.paused_until is None) == (state.pause_code is None)
         assert not state.is_suspended or state.paused_until is not None

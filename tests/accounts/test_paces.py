@@ -1,6 +1,7 @@
 """News of accounts in Postgres: what is written, told, and shared between models."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -9,10 +10,12 @@ from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from app.accounts.directory import load_accounts
+from app.accounts.evidence.suspicion import Source
 from app.accounts.keys import add_key
 from app.accounts.news import Barred, Crowded, News, Reach, Taken, Throttled, Troubled, Unforeseen
 from app.accounts.paces import learn_key_id, learn_run_time, note
-from app.accounts.store import get_account, resume_account
+from app.accounts.rules import AccountLimits
+from app.accounts.store import get_account, resume_account, set_account
 from app.accounts.tables import Account
 from app.kit.crypto import Vault
 from app.kit.postgres.database import Pool, Record, Sessions, transaction
@@ -137,6 +140,25 @@ async def test_priming_that_rises_and_falls_is_told(pool: Pool, account: Account
     assert (await read(pool))["priming_held_until"] is not None
 
 
+@pytest.mark.parametrize("verb", ["set", "resume"])
+async def test_a_person_has_the_limit_count_again(
+    pool: Pool, sessions: Sessions, account: Account, verb: str
+) -> None:
+    """The room that was learned below one limit says nothing below another."""
+    await hear(pool, account, Crowded("Throttling.Concurrency", 3))
+    assert (await read(pool))["priming"] == -3
+
+    async with sessions.begin() as session:
+        held = await get_account(session, "main")
+        if verb == "resume":
+            await resume_account(session, held, actor=ACTOR)
+        else:
+            await set_account(session, held, AccountLimits(max_running=2), actor=ACTOR)
+
+    row = await read(pool)
+    assert (row["priming"], row["priming_held_until"]) == (0, None)
+
+
 async def test_a_word_that_nobody_knows_is_told_once_an_hour(pool: Pool, account: Account) -> None:
     with capture_logs() as logs:
         await hear(pool, account, *[Unforeseen("Brand.NewCode")] * 3)
@@ -205,6 +227,68 @@ async def test_a_keys_name_at_the_upstream_is_learned(pool: Pool, account: Accou
         await learn_key_id(pool, lane_id, "1234567")
 
     assert await pool.fetchval("select upstream_key_id from lanes") == "1234567"
+
+
+class TestSuspicion:
+    """What one request may have drawn, over the rows."""
+
+    async def test_one_job_does_not_suspend_and_two_teams_do(
+        self, pool: Pool, account: Account
+    ) -> None:
+        await hear(pool, account, denied(1), denied(1))
+        assert not (await read(pool))["is_suspended"]
+
+        await hear(pool, account, denied(2, team=2))
+
+        assert (await read(pool))["is_suspended"]
+        assert not (await read(pool, OTHER_MODEL))["is_suspended"]
+
+    async def test_the_wait_of_the_account_is_told(self, pool: Pool, account: Account) -> None:
+        await hear(pool, account, denied(1))
+        async with transaction(pool) as connection:
+            verdict = await note(connection, account.id, MODEL, denied(2, team=2))
+
+        assert 9 < verdict.wait_seconds <= 12
+
+    async def test_two_that_come_at_once_are_both_seen(self, pool: Pool, account: Account) -> None:
+        await asyncio.gather(
+            hear(pool, account, denied(1)), hear(pool, account, denied(2, team=2))
+        )
+
+        assert (await read(pool))["is_suspended"]
+
+    async def test_a_persons_word_weighs_anew(
+        self, pool: Pool, sessions: Sessions, account: Account
+    ) -> None:
+        await hear(pool, account, denied(1), denied(2, team=2))
+
+        async with sessions.begin() as session:
+            await resume_account(session, await get_account(session, "main"), actor=ACTOR)
+        await hear(pool, account, denied(3, team=3))
+
+        assert not (await read(pool))["is_suspended"]
+
+    async def test_a_key_without_a_right_rests_by_what_different_jobs_meet(
+        self, pool: Pool, sessions: Sessions, vault: Vault, account: Account
+    ) -> None:
+        await _add_key(sessions, vault)
+        first, second = await lanes_of(pool, account)
+        no_right = [
+            replace(denied(number, team=number), code="Workspace.AccessDenied", reach=Reach.KEY)
+            for number in (1, 2)
+        ]
+
+        await hear(pool, account, no_right[0], lane_id=first)
+        assert await used_lanes(pool, vault) == [first, second]
+        await hear(pool, account, no_right[1], lane_id=first)
+
+        assert await used_lanes(pool, vault) == [second]
+        assert not (await read(pool))["is_suspended"]
+
+
+def denied(job: int, *, team: int = 1) -> Barred:
+    source = Source(UUID(int=job), UUID(int=team))
+    return Barred("Model.AccessDenied", Reach.MODEL, source)
 
 
 class TestKeys:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from app.accounts.directory import load_accounts
-from app.accounts.news import Barred, News, Reach, Throttled
+from app.accounts.news import Barred, Crowded, News, Reach, Throttled
 from app.accounts.paces import note
 from app.kit.crypto import Vault
 from app.kit.postgres.database import Pool, transaction
@@ -116,6 +116,20 @@ def test_the_list_says_what_holds_an_account_back_and_a_person_ends_it(
     (document,) = run("account", "list", "--json").document
     assert document["models"][0]["health"] == "healthy"
     assert document["last_trouble"]["code"] == getattr(news, "code", None)
+
+
+@pytest.mark.parametrize(
+    ("news", "typed"),
+    [
+        (Barred("Arrearage", Reach.ACCOUNT), "dashgate account resume main"),
+        (Crowded("Throttling.Concurrency", 4), "dashgate account set main --max-running 3"),
+    ],
+)
+def test_the_list_says_what_to_type(run: Run, database: str, news: News, typed: str) -> None:
+    assert run("account", "list").err == ""
+    hear(database, news)
+
+    assert typed in run("account", "list").err
 
 
 def test_a_draining_account_shows_what_still_runs(run: Run, database: str) -> None:

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.accounts.evidence.suspicion import Verdict
 from app.dashscope.outcomes import Accepted, NotSent, OutcomeUnknown, Refused
 from app.dashscope.payloads import TaskStatus
-from app.jobs.core.creates import LONGEST_DELAY_SECONDS, back_off
+from app.jobs.core.creates import LONGEST_DELAY_SECONDS, TRIES_LIMIT, back_off
 from app.jobs.core.doubts import REVIEW_CODE
 from app.jobs.core.state import (
     Answered,
@@ -31,6 +32,7 @@ from app.jobs.lifecycle import (
     Collect,
     Doubt,
     Fail,
+    Flag,
     JobStatus,
     NoteCancel,
     Orphan,
@@ -103,15 +105,84 @@ class TestCreates:
 
         *again, last = tries
         assert all(isinstance(one, Requeue) and one.is_failure for one in again)
+        assert not any(isinstance(one, Requeue) and one.is_refunded for one in again)
         assert isinstance(last, Fail)
 
-    def test_a_create_that_never_left_waits_its_turn(self) -> None:
-        assert create(NotSent("refused")) == (Requeue("absent", "not_sent", "refused"),)
+    def test_a_create_that_never_left_lets_others_go_first(self) -> None:
+        decision = Requeue("absent", "not_sent", "refused", delay_seconds=2.0)
 
-    def test_inputs_that_cannot_be_had_now_delay_only_their_own_job(self) -> None:
-        decision = Requeue("absent", "not_prepared", "the store is away", delay_seconds=2.0)
+        assert create(NotSent("refused")) == (decision,)
 
-        assert create(Unprepared("the store is away")) == (decision,)
+    @pytest.mark.parametrize(
+        ("outcome", "code"),
+        [
+            (Unprepared("slow"), "not_prepared"),
+            (NotSent("slow", is_body=True), "not_sent"),
+        ],
+    )
+    def test_what_cannot_be_sent_delays_only_its_own_job(
+        self, outcome: Unprepared | NotSent, code: str
+    ) -> None:
+        decision = Requeue("absent", code, "slow", delay_seconds=2.0, is_refunded=False)
+
+        assert create(outcome) == (decision,)
+
+    @pytest.mark.parametrize(
+        "news",
+        [Created(1, NotSent("slow")), Created(1, Unprepared("slow")), Listed(1)],
+        ids=["not sent", "not prepared", "not made"],
+    )
+    def test_fruitless_tries_wait_ever_longer_and_from_the_fifth_call_a_person(
+        self, news: Event
+    ) -> None:
+        delays, flags = [], []
+        for tries in range(12):
+            run = replace(SUBMITTING, fruitless_tries=tries)
+            requeue, *flag = hear(run, news, NOON + RULES.settle)
+            assert isinstance(requeue, Requeue)
+            delays.append(requeue.delay_seconds)
+            flags.append([one.code for one in flag if isinstance(one, Flag)])
+
+        assert min(delays) >= 1.5
+        assert delays == sorted(delays)
+        assert flags == [[]] * 4 + [["cannot_be_sent"]] * 8
+
+    @pytest.mark.parametrize("code", ["Throttling.RateQuota", "Throttling.Concurrency"])
+    def test_a_job_that_is_throttled_again_lets_others_go_first(self, code: str) -> None:
+        delays = []
+        for refusals in (0, 1, 2, 900):
+            created = Created(1, refuse(429, code), Verdict(wait_seconds=4.0))
+            (requeue,) = hear(replace(SUBMITTING, refusals=refusals), created)
+            assert isinstance(requeue, Requeue)
+            delays.append(requeue.delay_seconds)
+
+        assert delays == [0, 6, 8, 304]
+
+    def test_what_one_request_may_draw_waits_longer_than_its_account(self) -> None:
+        created = Created(1, refuse(403, "AccessDenied"), Verdict(wait_seconds=60.0))
+
+        waits = []
+        for refusals in range(3):
+            (requeue,) = hear(replace(SUBMITTING, refusals=refusals), created)
+            assert isinstance(requeue, Requeue)
+            assert not requeue.is_failure
+            assert not requeue.is_refunded
+            waits.append(requeue.delay_seconds)
+
+        assert waits == [61, 122, 244]
+
+    def test_the_fifth_such_refusal_calls_a_person_and_does_not_fail_the_job(self) -> None:
+        requeue, flag = create(refuse(403, "AccessDenied"), replace(SUBMITTING, refusals=4))
+
+        assert isinstance(requeue, Requeue)
+        assert isinstance(flag, Flag)
+        assert flag.code == "account_refuses"
+        assert "AccessDenied" in flag.detail
+
+    def test_a_job_at_fault_fails_with_the_upstreams_words(self) -> None:
+        created = Created(1, refuse(403, "AccessDenied"), Verdict(is_jobs_fault=True))
+
+        assert hear(SUBMITTING, created) == (Fail("AccessDenied", "no", 403, "r-1"),)
 
     def test_inputs_that_are_lost_end_their_job(self) -> None:
         lost = Unprepared("gone", is_input_lost=True)
@@ -124,7 +195,8 @@ class TestCreates:
         waited, attempt = 0.0, 0
         while waited < JOB_TTL.total_seconds():
             attempt += 1
-            (decision,) = create(Unprepared("slow"), replace(SUBMITTING, attempt=attempt))
+            run = replace(SUBMITTING, attempt=attempt, fruitless_tries=attempt - 1)
+            decision, *_ = create(Unprepared("slow"), run)
             assert isinstance(decision, Requeue)
             waited += decision.delay_seconds
 
@@ -157,7 +229,7 @@ class TestDoubts:
 
         assert isinstance(decision, Requeue)
         assert (decision.outcome, decision.code) == ("absent", "not_created")
-        assert decision.delay_seconds == 0
+        assert decision.delay_seconds == 2.0
         assert not decision.is_failure
 
     def test_a_look_from_before_the_settle_time_proves_nothing_however_late_it_is_heard(
@@ -331,9 +403,11 @@ class TestWishes:
         ids=["not sent", "refused", "unprepared", "not made"],
     )
     def test_a_job_that_is_to_stop_does_not_go_back_into_the_queue(self, news: Event) -> None:
-        (instead,) = hear(SUBMITTING, news, NOON + RULES.settle)
+        tried = replace(SUBMITTING, fruitless_tries=TRIES_LIMIT)
+        instead, *_ = hear(tried, news, NOON + RULES.settle)
 
-        (stop,) = hear(CANCELING, news, NOON + RULES.settle)
+        canceling = replace(tried, is_cancel_asked=True)
+        (stop,) = hear(canceling, news, NOON + RULES.settle)
 
         assert isinstance(instead, Requeue)
         assert stop == Stop(JobStatus.CANCELED, instead_of=instead)

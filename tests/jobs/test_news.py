@@ -1,11 +1,16 @@
 """What a create's outcome, or a task's failure, tells of its account."""
 
+from uuid import UUID
+
 import pytest
 
+from app.accounts.evidence.suspicion import Source
 from app.accounts.news import Barred, Crowded, News, Reach, Taken, Throttled, Troubled, Unforeseen
 from app.dashscope.outcomes import Accepted, CreateOutcome, NotSent, OutcomeUnknown, Refused
 from app.jobs.core.news import to_news, to_task_news
 from app.jobs.core.state import Unprepared
+
+SOURCE = Source(UUID(int=1), UUID(int=2))
 
 
 def refused(code: str, status: int = 400, seconds: float | None = None) -> Refused:
@@ -17,7 +22,7 @@ def refused(code: str, status: int = 400, seconds: float | None = None) -> Refus
     [
         (Accepted("t-1", "r-1"), Taken(3)),
         (refused("Throttling.RateQuota", 429, 7.0), Throttled("Throttling.RateQuota", 7.0)),
-        (refused("Throttling.Concurrency", 429, 7.0), Crowded("Throttling.Concurrency")),
+        (refused("Throttling.Concurrency", 429, 7.0), Crowded("Throttling.Concurrency", 3)),
         (refused("Arrearage"), Barred("Arrearage", Reach.ACCOUNT)),
         (refused("InvalidApiKey", 401), Barred("InvalidApiKey", Reach.KEY)),
         (refused("Model.AccessDenied", 403), Barred("Model.AccessDenied", Reach.MODEL)),
@@ -27,6 +32,7 @@ def refused(code: str, status: int = 400, seconds: float | None = None) -> Refus
         (refused("HTTP405", 405), Troubled("HTTP405")),
         (refused("Brand.NewCode", 422), Unforeseen("Brand.NewCode")),
         (NotSent("no connection"), Troubled("not_sent")),
+        (NotSent("its body was not written whole", is_body=True), None),
         (OutcomeUnknown("no answer"), Troubled("no_answer")),
         (OutcomeUnknown("a create answered with HTTP 502", 502), Troubled("HTTP502")),
         (Unprepared("the inputs could not be prepared"), None),
@@ -37,6 +43,30 @@ def test_an_outcome_tells_of_the_account_what_is_the_accounts(
     outcome: CreateOutcome | Unprepared, news: News | None
 ) -> None:
     assert to_news(outcome, 3) == news
+
+
+@pytest.mark.parametrize(
+    ("outcome", "is_suspected"),
+    [
+        (refused("AccessDenied", 403), True),
+        (refused("Model.AccessDenied", 403), True),
+        (refused("Brand.NewCode", 403), True),
+        (refused("ModelNotFound", 404), True),
+        (refused("NotFound", 404), True),
+        (refused("Workspace.AccessDenied", 403), True),
+        (Refused(400, "InvalidParameter", "url error, please check url!", "r-1"), True),
+        (refused("InvalidApiKey", 401), False),
+        (refused("Arrearage"), False),
+        (refused("Throttling.AllocationQuota", 429), False),
+    ],
+)
+def test_what_one_request_may_draw_comes_with_whose_it_was(
+    outcome: Refused, is_suspected: bool
+) -> None:
+    news = to_news(outcome, 1, source=SOURCE)
+
+    assert isinstance(news, Barred)
+    assert news.source == (SOURCE if is_suspected else None)
 
 
 @pytest.mark.parametrize(

@@ -391,6 +391,7 @@ class TestTwoReconcilers:
         await wait_until(lambda: is_called(watcher, "list"))
 
         await watcher.resolve()
+        await watcher.scene.pool.execute("update job_runs set due_at = now()")
         again = (await watcher.scene.claim()).fence
         task_id = await watcher.create()
         await slow

@@ -31,6 +31,7 @@ from tests.jobs.scene import Scene, ended_with
 
 BACK = Requeue("absent", "not_created", "nothing there")
 AGAIN = Requeue("accepted", "InternalError", "chance", is_failure=True)
+REFUSED = Requeue("refused", "AccessDenied", "no", 2.0, 403, "r-1", is_refunded=False)
 FLAG = Flag("task_unknown", "the upstream does not know it")
 REVIEW = Review("task_unknown", "still not")
 
@@ -55,6 +56,12 @@ async def flagged(scene: Scene) -> Fence:
     return fence
 
 
+async def back_in_the_queue(scene: Scene) -> Fence:
+    fence = await scene.submitting()
+    await scene.decide(fence, BACK)
+    return fence
+
+
 async def in_review(scene: Scene) -> Fence:
     fence = await flagged(scene)
     await scene.decide(fence, REVIEW)
@@ -73,6 +80,8 @@ CASES: list[tuple[Begin, Decision]] = [
     (submitting, Run("task-1", "r", adopted=True)),
     (submitting, BACK),
     (submitting, replace(BACK, is_failure=True)),
+    (submitting, REFUSED),
+    (back_in_the_queue, Flag("cannot_be_sent", "five tries")),
     (submitting, Doubt("reset")),
     (submitting, NoteCancel()),
     (submitting, Review("submission_unknown", "several")),
@@ -81,6 +90,7 @@ CASES: list[tuple[Begin, Decision]] = [
     (submitting, Orphan("task-9", "surplus", is_ours=False)),
     (doubted_in_review, Run("task-1", "r", adopted=True)),
     (doubted_in_review, BACK),
+    (doubted_in_review, replace(BACK, keeps_attention=True)),
     (running, AGAIN),
     (running, NoteCancel()),
     (running, FLAG),

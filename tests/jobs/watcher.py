@@ -165,11 +165,12 @@ class Watcher:
         return submission.fence
 
     async def given_up(self, **changes: Any) -> Fence:
-        """A job whose create was found to have made nothing; it waits its turn again."""
+        """A job whose create was found to have made nothing; its delay is over."""
         fence = await self.in_doubt(**changes)
         await self.let_pass(SETTLED)
         await self.prove()
         assert (await self.job(fence)).status == "queued"
+        await self.scene.pool.execute("update job_runs set due_at = now() where status = 'queued'")
         return fence
 
     async def hear_accepted(self, fence: Fence, task_id: str) -> tuple[Action, ...]:

@@ -51,6 +51,26 @@ def to_lines(view: AccountView) -> list[dict[str, Any]]:
     return [_to_line(view, pace) for pace in view.paces or (None,)]
 
 
+def find_next_steps(view: AccountView) -> list[str]:
+    """What to type about an account that does not take all that its limits allow."""
+    if view.account.state == "removed":
+        return []
+    name = view.account.name
+    steps = [
+        f"{name} is suspended ({pace.code}): mend it at Alibaba, then, to try at once: "
+        f"dashgate account resume {name}"
+        for pace in view.paces
+        if pace.health in ("suspended", "probing")
+    ]
+    steps += [
+        f"{name} has room for {room} of {view.account.max_running} tasks: does somebody else use "
+        f"the account? If that stays: dashgate account set {name} --max-running {room}"
+        for pace in view.paces
+        if (room := view.account.max_running + pace.priming) < view.account.max_running
+    ]
+    return steps
+
+
 def describe_health(view: AccountView, pace: PaceView | None) -> str:
     """What a person must know first; times are UTC, for no pause lasts longer than minutes."""
     if view.account.state == "removed":
@@ -93,6 +113,11 @@ def _to_line(view: AccountView, pace: PaceView | None) -> dict[str, Any]:
 def _describe_tasks(account: Account, pace: PaceView | None) -> str:
     if pace is None:
         return ""
+    if pace.priming < 0:
+        room = account.max_running + pace.priming
+        return (
+            f"{pace.in_use} of {room} ({account.max_running} set, the upstream has no more room)"
+        )
     primed = f"+{pace.priming}" if pace.priming else ""
     return f"{pace.in_use} of {account.max_running}{primed}"
 

@@ -19,7 +19,13 @@ from app.accounts.tables import Account, Lane
 from app.cli.arguments import parse_number
 from app.cli.context import in_transaction, load_settings, open_vault, who_acts
 from app.cli.local.upstream import EMULATOR, dismiss_stand_in
-from app.cli.operators.account_views import COLUMNS, to_document, to_lines, view_account
+from app.cli.operators.account_views import (
+    COLUMNS,
+    find_next_steps,
+    to_document,
+    to_lines,
+    view_account,
+)
 from app.cli.output import AsJson, print_json, print_table, say
 from app.kit.crypto import Vault
 from app.kit.errors import InvalidRequest
@@ -96,6 +102,8 @@ def list_accounts(*, as_json: AsJson = False) -> None:
         print_json([to_document(view) for view in views])
     elif views:
         print_table([line for view in views for line in to_lines(view)], COLUMNS)
+        for step in (step for view in views for step in find_next_steps(view)):
+            say(step)
     else:
         say("There is no account yet: dashgate account add NAME --region cn-beijing ...")
 

@@ -53,9 +53,9 @@ def _move(run: RunState, decision: Run | Requeue | Disown | Collect) -> RunState
                 holds_lane=False,
             )
             return _unflag(started) if run.holds_slot else started
-        case Requeue(is_failure=is_failure):
+        case Requeue(outcome=outcome, is_failure=is_failure):
             return replace(
-                _unflag(run),
+                run if decision.keeps_attention else _unflag(run),
                 status=JobStatus.QUEUED,
                 task_id=None,
                 is_adopted=False,
@@ -63,6 +63,8 @@ def _move(run: RunState, decision: Run | Requeue | Disown | Collect) -> RunState
                 holds_lane=False,
                 holds_slot=False,
                 task_failures=run.task_failures + is_failure,
+                fruitless_tries=run.fruitless_tries + (outcome == "absent"),
+                refusals=run.refusals + (outcome == "refused"),
             )
         case Disown():
             return replace(

@@ -24,6 +24,7 @@ from app.jobs.core.tasks import after_answer, after_return
 from app.jobs.lifecycle import (
     Action,
     CancelTask,
+    Flag,
     JobStatus,
     NoteCancel,
     Orphan,
@@ -47,8 +48,8 @@ def decide(
         return _after_stale_news(run, event)
     actions: tuple[Action, ...]
     match event:
-        case Created(outcome=outcome):
-            actions = (after_create(run, outcome, rules=rules),)
+        case Created(outcome=outcome, verdict=verdict):
+            actions = after_create(run, outcome, verdict, rules=rules)
         case Listed():
             actions = after_list(run, event, now, rules=rules)
         case Answered():
@@ -84,11 +85,12 @@ def _after_stale_news(run: RunState | None, event: Event) -> tuple[Action, ...]:
 
 
 def _heed_cancel(actions: tuple[Action, ...]) -> tuple[Action, ...]:
-    """A job that is to stop does not go back into the queue."""
-    return tuple(
-        Stop(JobStatus.CANCELED, instead_of=action) if isinstance(action, Requeue) else action
-        for action in actions
-    )
+    """A job that is to stop does not go back into the queue, and nobody need look at it there."""
+    for action in actions:
+        if isinstance(action, Requeue):
+            others = tuple(one for one in actions if not isinstance(one, Requeue | Flag))
+            return (Stop(JobStatus.CANCELED, instead_of=action), *others)
+    return actions
 
 
 def _after_sight(run: RunState, sight: Spotted) -> tuple[Action, ...]:

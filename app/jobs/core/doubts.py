@@ -12,8 +12,9 @@ it shows a task that was made after the create could make its own, else after a 
 
 from datetime import datetime
 
+from app.jobs.core.creates import after_fruitless_try
 from app.jobs.core.state import Candidate, Listed, ListProof, Match, Rules, RunState
-from app.jobs.lifecycle import Action, NoteUnlisted, Orphan, Requeue, Review, Run
+from app.jobs.lifecycle import Action, NoteUnlisted, Orphan, Review, Run
 
 REVIEW_CODE = "submission_unknown"
 
@@ -56,7 +57,8 @@ def _settle_absence(
         return (NoteUnlisted(looked_at),)
     if looked_at - run.unlisted_at < rules.looks_apart:
         return ()
-    return (Requeue("absent", "not_created", "the upstream lists no task of this create"),)
+    reason = "the upstream lists no task of this create"
+    return after_fruitless_try(run, "not_created", reason, rules=rules)
 
 
 def _choose(possible: list[Candidate]) -> tuple[Action, ...]:

@@ -1,7 +1,9 @@
 """What a create's outcome says of its account (pure)."""
 
+from datetime import datetime
 from typing import assert_never
 
+from app.accounts.evidence.suspicion import Source
 from app.accounts.news import (
     Barred,
     Crowded,
@@ -19,16 +21,39 @@ from app.jobs.core.state import Unprepared
 NOT_SENT_CODE = "not_sent"
 NO_ANSWER_CODE = "no_answer"
 
+CODES_OF_ACCOUNTS = (
+    "Arrearage",
+    "PrepaidBillOverdue",
+    "PostpaidBillOverdue",
+    "CommodityNotPurchased",
+    "Throttling.AllocationQuota",
+    "AllocationQuota",
+    "insufficient_quota",
+    "InvalidApiKey",
+    "invalid_api_key",
+    "NOT AUTHORIZED",
+)
+"""With their sub-codes: about key, bill or quota, which nothing in a request brings about."""
 
-def to_news(outcome: CreateOutcome | Unprepared, in_flight: int) -> News | None:
-    """None when it speaks of the job alone; `in_flight` counts this create's task as well."""
+
+def to_news(
+    outcome: CreateOutcome | Unprepared,
+    in_flight: int,
+    *,
+    source: Source | None = None,
+    sent_at: datetime | None = None,
+) -> News | None:
+    """None when it speaks of the job alone; `in_flight` counts this create's task as well.
+
+    A body that could not be written is the job's own trouble: another's may be smaller.
+    """
     match outcome:
         case Accepted():
-            return Taken(in_flight)
+            return Taken(in_flight, sent_at)
         case Refused():
-            return _read_refusal(outcome)
-        case NotSent():
-            return Troubled(NOT_SENT_CODE)
+            return _read_refusal(outcome, in_flight, source)
+        case NotSent(is_body=is_body):
+            return None if is_body else Troubled(NOT_SENT_CODE)
         case OutcomeUnknown(_, http_status):
             return Troubled(NO_ANSWER_CODE if http_status is None else f"HTTP{http_status}")
         case Unprepared():
@@ -36,26 +61,31 @@ def to_news(outcome: CreateOutcome | Unprepared, in_flight: int) -> News | None:
     assert_never(outcome)
 
 
-def to_task_news(code: str, message: str) -> News | None:
+def to_task_news(code: str, message: str, *, source: Source | None = None) -> News | None:
     """What the failure of a task says of its account; None when it speaks of the job alone."""
-    news = _read(code, find_policy(code, message=message))
+    news = _read(code, find_policy(code, message=message), 0, source)
     return None if isinstance(news, Troubled) else news
 
 
-def _read_refusal(refused: Refused) -> News | None:
+def is_of_account(code: str) -> bool:
+    """Whether a refusal with that code can be no single request's doing."""
+    return any(code == known or code.startswith(f"{known}.") for known in CODES_OF_ACCOUNTS)
+
+
+def _read_refusal(refused: Refused, in_flight: int, source: Source | None) -> News | None:
     policy = find_policy(refused.code, refused.http_status, refused.message)
-    news = _read(refused.code, policy)
+    news = _read(refused.code, policy, in_flight, source)
     if isinstance(news, Throttled):
         return Throttled(news.code, refused.retry_after_seconds)
     return news
 
 
-def _read(code: str, policy: Policy) -> News | None:
+def _read(code: str, policy: Policy, in_flight: int, source: Source | None) -> News | None:
     match policy:
         case Policy(Remedy.WAIT):
-            return Crowded(code) if code == CROWDED_CODE else Throttled(code)
+            return Crowded(code, in_flight) if code == CROWDED_CODE else Throttled(code)
         case Policy(Remedy.BAR, scope):
-            return Barred(code, Reach(scope))
+            return Barred(code, Reach(scope), None if is_of_account(code) else source)
         case Policy(Remedy.PAGE, Scope.JOB):
             return Unforeseen(code)
         case Policy(Remedy.PAGE | Remedy.RETRY, Scope.MODEL):

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 from random import random
 
+from app.accounts.evidence.suspicion import NO_VERDICT, Verdict
 from app.dashscope.outcomes import CreateOutcome
 from app.dashscope.payloads import TaskAnswer, TaskStatus
 from app.jobs.lifecycle import UPSTREAM_MEMORY, JobStatus
@@ -60,6 +61,10 @@ class RunState:
     holds_lane: bool = False
     holds_slot: bool = False
     task_failures: int = 0
+    fruitless_tries: int = 0
+    """Attempts that made no task although nobody refused them."""
+    refusals: int = 0
+    """Attempts that the upstream refused."""
     is_cancel_asked: bool = False
     is_awaited: bool = False
     """A worker may still be sending the create, or waiting for its answer."""
@@ -83,6 +88,8 @@ class Created:
 
     attempt: int
     outcome: CreateOutcome | Unprepared
+    verdict: Verdict = NO_VERDICT
+    """What the account's other jobs tell of a refusal."""
 
 
 class Match(Enum):

@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 import structlog
 
+from app.accounts.evidence.suspicion import Source
 from app.accounts.news import News
 from app.accounts.paces import learn_run_time, note
 from app.dashscope.payloads import TaskStatus
@@ -23,6 +24,7 @@ from app.kit.postgres.database import (
     UNWRITABLE,
     Connection,
     Pool,
+    Record,
     UniqueViolation,
     transaction,
 )
@@ -51,7 +53,7 @@ class Judge:
         """
         async with transaction(self.pool) as connection:
             standing = await lock_standing(connection, job_id)
-            await _tell_account(connection, job_id, event)
+            event = await _tell_account(connection, job_id, event)
             run = None if standing is None else standing.run
             now = await connection.fetchval("select clock_timestamp()")
             actions = decide(run, event, now, rules=self.rules)
@@ -102,23 +104,32 @@ class Judge:
         return ()
 
 
-async def _tell_account(connection: Connection, job_id: UUID, event: Event) -> None:
-    """What an attempt's news says of its account is noted even if the job has moved on."""
+async def _tell_account(connection: Connection, job_id: UUID, event: Event) -> Event:
+    """What an attempt's news says of its account is noted even if the job has moved on.
+
+    A refused create comes back with what the account's other jobs tell of it.
+    """
     if not isinstance(event, Created | Answered):
-        return
+        return event
     place = await connection.fetchrow(_FIND_PLACE, job_id, event.attempt)
-    news = None if place is None else _read_news(event, place["in_flight"])
-    if place is not None and news is not None:
-        await note(connection, place["account_id"], place["model"], news, lane_id=place["lane_id"])
+    news = None if place is None else _read_news(job_id, event, place)
+    if place is None or news is None:
+        return event
+    verdict = await note(
+        connection, place["account_id"], place["model"], news, lane_id=place["lane_id"]
+    )
+    return replace(event, verdict=verdict) if isinstance(event, Created) else event
 
 
-def _read_news(event: Created | Answered, in_flight: int) -> News | None:
+def _read_news(job_id: UUID, event: Created | Answered, place: Record) -> News | None:
+    source = Source(job_id, place["team_id"])
     if isinstance(event, Created):
-        return to_news(event.outcome, in_flight)
+        sent_at = place["intended_at"]
+        return to_news(event.outcome, place["in_flight"], source=source, sent_at=sent_at)
     output = event.answer.output
     if output.task_status is not TaskStatus.FAILED:
         return None
-    return to_task_news(output.code or "", output.message or "")
+    return to_task_news(output.code or "", output.message or "", source=source)
 
 
 async def _learn(connection: Connection, standing: Standing, collect: Collect) -> None:
@@ -144,7 +155,7 @@ def _log(job_id: UUID, actions: tuple[Action, ...]) -> None:
 
 
 _FIND_PLACE = """
-select attempts.account_id, attempts.lane_id, jobs.model, (
+select attempts.account_id, attempts.lane_id, attempts.intended_at, jobs.model, jobs.team_id, (
     select count(*) from job_runs as runs
     where runs.account_id = attempts.account_id and runs.model = jobs.model
         and runs.slot is not null

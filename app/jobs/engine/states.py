@@ -38,6 +38,8 @@ async def lock_standing(connection: Connection, job_id: UUID) -> Standing | None
         holds_lane=row["lane_id"] is not None,
         holds_slot=row["slot"] is not None,
         task_failures=row["task_failures"],
+        fruitless_tries=row["fruitless_tries"],
+        refusals=row["refusals"],
         is_cancel_asked=row["cancel_requested_at"] is not None,
         is_awaited=row["is_awaited"],
         unlisted_at=row["unlisted_at"],
@@ -51,12 +53,17 @@ _READ_STANDING = """
 select runs.status, runs.attempt, runs.n, runs.expires_at, runs.upstream_task_id, runs.lane_id,
     runs.slot, runs.task_failures, runs.cancel_requested_at, runs.attention_code,
     runs.attention_since, runs.account_id, runs.model, jobs.prompt, attempts.intended_at,
-    attempts.outcome, attempts.unlisted_at,
+    attempts.outcome, attempts.unlisted_at, tries.fruitless_tries, tries.refusals,
     coalesce(
         runs.status = 'submitting' and runs.lease_expires_at > clock_timestamp(), false
     ) as is_awaited
 from job_runs as runs
 join jobs on jobs.id = runs.job_id
 left join attempts on attempts.job_id = runs.job_id and attempts.number = runs.attempt
+cross join lateral (
+    select count(*) filter (where outcome = 'absent') as fruitless_tries,
+        count(*) filter (where outcome = 'refused') as refusals
+    from attempts as own where own.job_id = runs.job_id
+) as tries
 where runs.job_id = $1
 """

@@ -24,6 +24,15 @@ _ELSEWHERE = {
         "An error in the gateway keeps it from the picture: report the log line "
         "`pictures.keeping_failed`."
     ),
+    "cannot_be_sent": (
+        "Its create does not reach the upstream whole: the detail says why. A slow line, the "
+        "store of inputs or the upload must be mended; it is tried on until it expires."
+    ),
+    "account_refuses": (
+        "Either the account has lost its right to the model (`dashgate account list`; mend it at "
+        "Alibaba, then `dashgate account resume NAME`), or the request draws the refusal: then "
+        "it fails by itself as soon as another job is taken."
+    ),
     "answer_unwritable": (
         "The upstream's answer holds what no table takes: report the log line `record.refused`."
     ),
@@ -42,6 +51,12 @@ def find_next_steps(
         case JobStatus.FINALIZING:
             mended = f'Then, to try at once: dashgate job requeue {job_id} --reason "mended"'
             return (*_look(attention_code), mended)
+        case JobStatus.QUEUED:
+            return (
+                *_look(attention_code),
+                f'To try at once: dashgate job requeue {job_id} --reason "mended"',
+                f"Not wanted any more: dashgate job cancel {job_id} (free)",
+            )
     return _look(attention_code)
 
 

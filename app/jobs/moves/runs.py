@@ -71,9 +71,13 @@ async def requeue_run(connection: Connection, fence: Fence, decision: Requeue) -
         JobStatus.QUEUED,
         "account_id = null, lane_id = null, slot = null, upstream_task_id = null,"
         " submitted_at = null, due_at = now() + make_interval(secs => $5), lease_token = null,"
-        f" lease_expires_at = null, task_failures = task_failures + $6, {_CLEAR_ATTENTION}",
+        " lease_expires_at = null, task_failures = task_failures + $6,"
+        " attention_code = case when $7 then attention_code end,"
+        " attention_since = case when $7 then attention_since end,"
+        " attention_detail = case when $7 then attention_detail end",
         decision.delay_seconds,
         int(decision.is_failure),
+        decision.keeps_attention,
     )
     await write_event(
         connection,
@@ -88,7 +92,8 @@ async def requeue_run(connection: Connection, fence: Fence, decision: Requeue) -
             "delay_seconds": round(decision.delay_seconds, 3),
         },
     )
-    await refund(connection, run["model"], run["team_id"], run["n"])
+    if decision.is_refunded:
+        await refund(connection, run["model"], run["team_id"], run["n"])
     await mark_waiting(connection, run["model"], run["team_id"])
     await wake(connection, QUEUE_CHANGED)
 

@@ -74,7 +74,7 @@ async def _list_rooms(connection: Connection, model: str) -> list[Room]:
     return [
         Room(
             max_running=row["max_running"],
-            slot_count=row["max_running"] + row["priming"],
+            slot_count=max(row["max_running"] + row["priming"], 1),
             out_count=row["out_count"],
             submits_per_second=row["submits_per_second"],
             is_between_turns=row["is_between_turns"],

@@ -19,7 +19,8 @@ _OUT = "model = $3 and slot is not null"
 # Skipped when locked: whoever holds the pace is claiming, or noting what a create has met.
 _PACE = """
 pace as materialized (
-    select accounts.name, accounts.weight, is_suspended, $4::int + priming as slot_count,
+    select accounts.name, accounts.weight, is_suspended,
+        greatest($4::int + priming, 1) as slot_count,
         greatest(next_submit_at, coalesce(paused_until, next_submit_at)) as turn_at,
         now() + make_interval(secs => $5::float8 / pace_share) as next_turn_at
     from account_paces join accounts on accounts.id = account_id and accounts.state = 'active'
@@ -72,7 +73,7 @@ rival as materialized (
         and theirs.model = $3 and theirs.account_id <> $1
         and theirs.next_submit_at <= now() and not theirs.is_suspended
         and (theirs.paused_until is null or theirs.paused_until <= now())
-        and their.out_count < accounts.max_running + theirs.priming
+        and their.out_count < greatest(accounts.max_running + theirs.priming, 1)
         and (their.out_count >= accounts.max_running, their.out_count / accounts.weight)
             < (lane.out_count >= $4, lane.out_count / lane.weight)
         and exists (
