@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.jobs.accept import AcceptDesk
+from app.jobs.endings import Endings
 from app.jobs.events import CHANNELS
 from app.jobs.intake import Intake
 from app.kit.clock import Clock, utc_now
@@ -51,6 +52,7 @@ class Doors:
     keys: KeyRing
     accept: AcceptDesk
     presence: Presence
+    endings: Endings
     stopping: asyncio.Event
     """Set when the process is asked to stop: whoever holds an answer back gives it now."""
 
@@ -83,10 +85,12 @@ async def open_doors(base: Resources, stopping: asyncio.Event) -> AsyncIterator[
     """The intake and what runs beside the requests of an API process."""
     intake = Intake(base.pool)
     presence = Presence(base.database_url)
+    endings = Endings(base.pool, base.listener)
     stop = asyncio.Event()
     beside = [
         asyncio.create_task(base.listener.run(stop)),
         asyncio.create_task(presence.run(stop)),
+        asyncio.create_task(endings.run(stop)),
     ]
     intake.start()
     try:
@@ -99,8 +103,10 @@ async def open_doors(base: Resources, stopping: asyncio.Event) -> AsyncIterator[
                 intake=intake,
                 clock=base.clock,
                 job_ttl_seconds=base.settings.job_ttl_seconds,
+                accept_seconds=base.settings.accept_timeout_seconds,
             ),
             presence=presence,
+            endings=endings,
             stopping=stopping,
         )
     finally:

@@ -47,7 +47,12 @@ async def create_task(
             else Idempotency(f"key:{key}", fingerprint(asked))
         )
         acceptance = await accept_job(
-            doors.accept, asker, asked, idempotency=once, images_loc=IMAGES_LOC
+            doors.accept,
+            asker,
+            asked,
+            idempotency=once,
+            job_id=sending.job_id,
+            images_loc=IMAGES_LOC,
         )
     await sending.note_accepted(acceptance)
     answer = to_created(str(acceptance.job_id), TaskStatus.PENDING, request_id_of(request))

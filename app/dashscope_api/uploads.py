@@ -19,7 +19,7 @@ from app.dashscope_api.policy import (
 from app.jobs.requests.image_rules import check_input_image
 from app.jobs.requests.models import DEFAULT_MODEL, MODELS
 from app.kit.errors import GatewayError
-from app.media.files import FileOrigin, UploadExists, find_upload, insert_file, keep_content
+from app.media.files import FileOrigin, UploadExists, keep_upload
 from app.media.inspect import UnreadableImage, inspect_image
 from app.web.bodies import with_body
 from app.web.context import Bodies, DoorsHere, LinksHere, Writer
@@ -119,13 +119,10 @@ async def _keep(
         name=key.rpartition("/")[2],
     )
     try:
-        store_key = await keep_content(base.store, content, facts)
-        await insert_file(base.pool, origin, facts, store_key=store_key)
+        await keep_upload(base.pool, base.store, origin, content, facts)
     except UploadExists:
-        before = await find_upload(base.pool, permission.team_id, key)
-        if before is None or before.sha256 != facts.sha256:
-            message = "The object you specified already exists and can not be overwritten."
-            return _refuse(request, 409, "FileAlreadyExists", message)
+        message = "The object you specified already exists and can not be overwritten."
+        return _refuse(request, 409, "FileAlreadyExists", message)
     except GatewayError as error:
         return _refuse(request, 503, "ServiceUnavailable", error.message)
     return Response(status_code=200)

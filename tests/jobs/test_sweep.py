@@ -12,11 +12,10 @@ from app.jobs.engine.judge import Judge
 from app.jobs.engine.sweep import BATCH, MONTHS_AHEAD, expire_queued, tidy
 from app.jobs.lifecycle import Requeue
 from app.kit.postgres.database import Pool
-from app.media.files import FileOrigin, insert_file, keep_content
-from app.media.inspect import inspect_image
-from app.media.store import PictureStore, open_store
+from app.media.store import PictureMissing, PictureStore, open_store
 from tests.jobs.scene import Scene
 from tests.media.images import make_image
+from tests.media.kept import keep_until
 
 RULES = Rules(settle=timedelta(0))
 
@@ -81,21 +80,16 @@ async def test_keys_and_files_whose_time_is_over_go_and_the_others_stay(
         "update idempotency_keys set expires_at = now() - interval '1 s' where key = 'old'"
     )
     content = make_image("PNG", 400, 400)
-    facts = inspect_image(content)
-    store_key = await keep_content(store, content, facts)
-    await insert_file(
-        scene.pool,
-        FileOrigin(scene.team_id, datetime(2026, 1, 1, tzinfo=UTC)),
-        facts,
-        store_key=store_key,
-    )
+    long_ago = datetime(2026, 1, 1, tzinfo=UTC)
+    file = await keep_until(scene.pool, store, scene.team_id, content, long_ago)
 
     assert await tidy(scene.pool, store) is False
 
     keys = await scene.pool.fetch("select key from idempotency_keys")
     assert [row["key"] for row in keys] == ["kept"]
     assert await scene.pool.fetchval("select count(*) from files") == 0
-    assert not await store.exists(store_key)
+    with pytest.raises(PictureMissing):
+        await store.get(file.store_key)
 
 
 async def test_more_than_a_batch_of_old_keys_says_that_there_is_more(

@@ -1,5 +1,6 @@
 """Postgres twice over one URL: SQLAlchemy for the slices, asyncpg for the hot statements."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -37,6 +38,7 @@ CONNECTION_TROUBLE = (
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.QueryCanceledError,
     asyncpg.DeadlockDetectedError,
+    asyncpg.LockNotAvailableError,
     # How asyncpg stumbles over a connection that was ended while it lay idle.
     asyncpg.InternalClientError,
 )
@@ -130,6 +132,25 @@ async def transaction(pool: Pool) -> AsyncIterator[Connection]:
     """One short transaction; nothing that waits for a network or a disk belongs inside."""
     async with pool.acquire() as connection, connection.transaction():
         yield connection
+
+
+@asynccontextmanager
+async def transaction_within(pool: Pool, seconds: float) -> AsyncIterator[Connection]:
+    """A transaction whose connection is cut when its time is over, without a farewell.
+
+    In a network that swallows everything a rollback would hang as well. Raises what a lost
+    connection raises, or TimeoutError when there was no connection to be had.
+    """
+    loop = asyncio.get_running_loop()
+    until = loop.time() + seconds
+    connection = await pool.acquire(timeout=seconds)
+    watchdog = loop.call_at(until, connection.terminate)
+    try:
+        async with connection.transaction():
+            yield connection
+    finally:
+        watchdog.cancel()
+        await pool.release(connection)
 
 
 def _server_settings() -> dict[str, str]:
