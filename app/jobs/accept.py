@@ -91,7 +91,8 @@ async def _prepare(
 ) -> Acceptance | Inputs:
     """The inputs, found or stored; or the job that the key made before, and then none of them."""
     brings_files = not all(isinstance(image, UrlImage) for image in request.images)
-    if idempotency is not None and brings_files:
+    is_own_key = idempotency is not None and idempotency.guard_owner is None
+    if idempotency is not None and is_own_key and brings_files:
         earlier = await find_earlier(desk.pool, asker.team_id, idempotency)
         if isinstance(earlier, GatewayError):
             raise earlier

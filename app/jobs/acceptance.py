@@ -103,9 +103,9 @@ async def accept_batch(connection: Connection, jobs: Sequence[NewJob]) -> list[O
     outcomes: dict[UUID, Outcome] = {
         job.id: price for job in jobs if isinstance(price := prices[job.model], GatewayError)
     }
-    outcomes |= await _hold_inputs(connection, [job for job in jobs if job.id not in outcomes])
     outcomes |= await _claim_keys(connection, [job for job in jobs if job.id not in outcomes])
-    fresh = [job for job in jobs if job.id not in outcomes or outcomes[job.id] == _mine(job)]
+    outcomes |= await _hold_inputs(connection, _fresh(jobs, outcomes))
+    fresh = _fresh(jobs, outcomes)
     if fresh:
         rows = [_with_price(job, prices[job.model]) for job in fresh]
         await connection.execute(_STORE, rows, QUEUE_CHANGED, HEAD_START_SECONDS)
@@ -131,6 +131,11 @@ async def find_stored(pool: Pool, job_ids: Sequence[UUID]) -> dict[UUID, Seen]:
 def stored(job: NewJob, seen: Seen) -> Acceptance:
     """The acceptance of a job that was found stored."""
     return _mine(job, seen)
+
+
+def _fresh(jobs: Sequence[NewJob], outcomes: dict[UUID, Outcome]) -> list[NewJob]:
+    """The jobs that are to be stored, as far as it is known."""
+    return [job for job in jobs if outcomes.get(job.id, _mine(job)) == _mine(job)]
 
 
 def _models_of(jobs: Sequence[NewJob]) -> set[str]:
@@ -166,15 +171,18 @@ async def _hold_inputs(connection: Connection, jobs: Sequence[NewJob]) -> dict[U
     await connection.execute(_EXTEND_INPUTS, asked, INPUT_SLACK_SECONDS)
     file_ids = [item["id"] for item in asked]
     held = {row["id"] for row in await connection.fetch(_HOLD_INPUTS, file_ids)}
-    return {
-        job.id: Unavailable(
-            "an input image was removed before the job was stored; nothing was accepted: send "
-            "the request again",
-            code="input_removed",
-        )
-        for job in jobs
-        if not held.issuperset(job.input_ids)
-    }
+    lost = [job.id for job in jobs if not held.issuperset(job.input_ids)]
+    if lost:
+        await connection.execute("delete from idempotency_keys where job_id = any($1)", lost)
+    return {job_id: _input_removed() for job_id in lost}
+
+
+def _input_removed() -> Unavailable:
+    return Unavailable(
+        "an input image was removed before the job was stored; nothing was accepted: send the "
+        "request again",
+        code="input_removed",
+    )
 
 
 async def _claim_keys(connection: Connection, jobs: Sequence[NewJob]) -> dict[UUID, Outcome]:

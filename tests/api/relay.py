@@ -16,11 +16,18 @@ class Relay:
     port: int
     is_cut: bool = False
     is_swallowing: bool = False
+    is_deaf: bool = False
+    """What the database answers is swallowed; what it is asked arrives."""
     writers: set[asyncio.StreamWriter] = field(default_factory=set)
 
     def cut(self) -> None:
         """Reset every connection, and each new one."""
         self.is_cut = True
+        for writer in self.writers:
+            writer.transport.abort()
+
+    def reset(self) -> None:
+        """Drop every connection; new ones are welcome."""
         for writer in self.writers:
             writer.transport.abort()
 
@@ -30,12 +37,20 @@ class Relay:
         self.writers.add(far_writer)
         if self.is_cut:
             self.cut()
-        await asyncio.gather(self._pump(reader, far_writer), self._pump(far_reader, writer))
+        await asyncio.gather(
+            self._pump(reader, far_writer), self._pump(far_reader, writer, is_answer=True)
+        )
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        *,
+        is_answer: bool = False,
+    ) -> None:
         with suppress(ConnectionError):
             while chunk := await reader.read(65536):
-                if not self.is_swallowing:
+                if not self.is_swallowing and not (is_answer and self.is_deaf):
                     writer.write(chunk)
                     await writer.drain()
         writer.transport.abort()

@@ -1,0 +1,131 @@
+"""A create while the database restarts, falls silent or refuses: one honest answer, in time."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+
+from app.kit.postgres.database import Sessions, connect
+from tests.api.factories import edit
+from tests.api.relay import Relay, relayed
+from tests.api.server import make_settings, make_vault, open_client, running_api
+from tests.dashscope_api.client import ASYNC, IMAGE_TO_IMAGE
+from tests.dashscope_api.holds import holding_acceptance
+from tests.emulator.client import make_body
+from tests.factories import make_key, make_price, make_team
+from tests.waiting import wait_until
+
+ACCEPT_SECONDS = 3.0
+LATE_SECONDS = 12.0
+"""A key is looked up for 8 seconds before its create begins."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """An API that reaches its database through a relay, and a caller of it."""
+
+    http: httpx.AsyncClient
+    relay: Relay
+    database_url: str
+    team_id: UUID
+
+    async def ask(self, statement: str, *values: object) -> Any:
+        connection = await connect(self.database_url)
+        try:
+            return await connection.fetchval(statement, *values)
+        finally:
+            await connection.close()
+
+    async def create(self, **headers: str) -> httpx.Response:
+        return await self.http.post("/v1/jobs", json=edit(), headers=headers)
+
+    async def create_task(self) -> httpx.Response:
+        """The same bytes each time."""
+        return await self.http.post(
+            f"/api/v1{IMAGE_TO_IMAGE}", json=make_body("the same"), headers=ASYNC
+        )
+
+    async def count_jobs(self) -> int:
+        count: int = await self.ask("select count(*) from jobs")
+        return count
+
+
+@pytest.fixture
+async def scene(database: str, sessions: Sessions, tmp_path: Path) -> AsyncIterator[Scene]:
+    await make_price(sessions)
+    team = await make_team(sessions)
+    key = await make_key(sessions, make_vault(), owner=team)
+    async with relayed(database) as (relay, through):
+        settings = make_settings(through, tmp_path, accept_timeout_seconds=ACCEPT_SECONDS)
+        async with running_api(settings) as url, open_client(url, key.text) as http:
+            yield Scene(http, relay, database, team.id)
+            relay.is_swallowing = False
+
+
+async def test_a_create_that_waits_while_the_database_goes_has_its_id(scene: Scene) -> None:
+    waiting = asyncio.create_task(scene.create(Prefer="wait=4"))
+    await wait_until(lambda: _has_jobs(scene))
+
+    scene.relay.cut()
+    answer = await waiting
+
+    assert answer.status_code == 202, answer.text
+    job_id = answer.json()["id"]
+    assert answer.headers["Location"].endswith(f"/v1/jobs/{job_id}")
+    assert answer.json()["status"] == "queued"
+    assert UUID(job_id) == await scene.ask("select id from jobs")
+
+
+@pytest.mark.parametrize("door", ["native", "dashscope"])
+async def test_a_create_in_a_network_that_swallows_everything_is_answered_in_time(
+    scene: Scene, door: str
+) -> None:
+    create = scene.create if door == "native" else scene.create_task
+    assert (await create()).status_code in {200, 202}
+    began_at = time.monotonic()
+    scene.relay.is_swallowing = True
+
+    answer = await create()
+
+    assert answer.status_code == 503, answer.text
+    assert time.monotonic() - began_at < LATE_SECONDS
+
+
+async def test_a_commit_that_nobody_answered_is_unconfirmed_and_its_key_finds_the_job(
+    scene: Scene,
+) -> None:
+    """The commit goes through; its confirmation is swallowed."""
+    assert (await scene.create()).status_code == 202
+    async with holding_acceptance(scene.database_url) as hold:
+        waiting = asyncio.create_task(scene.create(**{"Idempotency-Key": "a"}))
+        await hold.wait_for_creates()
+        scene.relay.is_deaf = True
+        await hold.release()
+        answer = await waiting
+    scene.relay.is_deaf = False
+    scene.relay.reset()
+
+    assert (answer.status_code, answer.json()["code"]) == (503, "acceptance_unconfirmed")
+    assert "Idempotency-Key" in answer.json()["detail"]
+    again = await _until_answered(scene, **{"Idempotency-Key": "a"})
+    assert again.status_code == 202
+    assert await scene.count_jobs() == 2
+
+
+async def _until_answered(scene: Scene, **headers: str) -> httpx.Response:
+    deadline = time.monotonic() + 30
+    while True:
+        answer = await scene.create(**headers)
+        if answer.status_code < 500 or time.monotonic() > deadline:
+            return answer
+        await asyncio.sleep(0.1)
+
+
+async def _has_jobs(scene: Scene) -> bool:
+    return await scene.count_jobs() > 0
