@@ -177,7 +177,7 @@ async def _accept(
     assert caller.team_id is not None
     key = read_idempotency_key(request)
     asker = Asker(caller.team_id, caller.key_id, DOOR)
-    async with (await get_bodies(request)).read(request) as body:
+    async with (await get_bodies(request)).read(request, caller.team_id) as body:
         asked = await parse_body(body, _parse)
         idempotency = None if key is None else Idempotency(f"key:{key}", fingerprint(asked))
         acceptance = await accept_job(doors.accept, asker, asked, idempotency=idempotency)
@@ -215,7 +215,7 @@ async def _answer_accepted(
 
 async def _answer_dry_run(request: Request, doors: Doors, caller: Caller) -> JSONResponse:
     assert caller.team_id is not None
-    async with (await get_bodies(request)).read(request) as body:
+    async with (await get_bodies(request)).read(request, caller.team_id) as body:
         asked = await parse_body(body, _parse)
         view = await dry_run_edit(
             doors.base.pool, asked, team_id=caller.team_id, clock=doors.base.clock

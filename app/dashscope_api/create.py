@@ -39,7 +39,7 @@ async def create_task(
     key = read_idempotency_key(request)
     assert caller.team_id is not None
     asker = Asker(caller.team_id, caller.key_id, DOOR)
-    async with bodies.read(request) as body:
+    async with bodies.read(request, caller.team_id) as body:
         asked = await parse_body(body, _parse)
         once = (
             sending.guard(caller.team_id, body)

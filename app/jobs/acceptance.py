@@ -7,11 +7,11 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from app.billing.ledger import BUDGET, RESERVE, RESERVED
 from app.billing.price_store import find_unit_price
 from app.billing.prices import UnitPrice
 from app.jobs.events import QUEUE_CHANGED
-from app.jobs.queue.clocks import mark_from
+from app.jobs.inputs import hold_files
+from app.jobs.storing import STORE
 from app.kit.errors import GatewayError, InvalidRequest, Unavailable
 from app.kit.postgres.database import Connection, Pool, Record
 from app.kit.postgres.presence import PRESENT_NUMBERS
@@ -21,8 +21,6 @@ KEY_TTL_SECONDS = 72 * 3600
 GUARD_TTL_SECONDS = 600
 INPUT_GRACE_SECONDS = 2 * 24 * 3600
 """Inputs outlive their job's last chance to be submitted by that much."""
-INPUT_SLACK_SECONDS = 3600
-"""More is added than is needed, so that an input in steady use is seldom written."""
 HEAD_START_SECONDS = 4 * 3600
 """An interactive job goes before its team's batch jobs of that long; older ones go first."""
 
@@ -108,7 +106,7 @@ async def accept_batch(connection: Connection, jobs: Sequence[NewJob]) -> list[O
     fresh = _fresh(jobs, outcomes)
     if fresh:
         rows = [_with_price(job, prices[job.model]) for job in fresh]
-        await connection.execute(_STORE, rows, QUEUE_CHANGED, HEAD_START_SECONDS)
+        await connection.execute(STORE, rows, QUEUE_CHANGED, HEAD_START_SECONDS)
         outcomes |= {job.id: _mine(job, _see(job, prices[job.model], now)) for job in fresh}
     return [outcomes[job.id] for job in jobs]
 
@@ -157,20 +155,13 @@ async def _find_price(
 
 
 async def _hold_inputs(connection: Connection, jobs: Sequence[NewJob]) -> dict[UUID, Outcome]:
-    """Keep the inputs for as long as their jobs may need them; what of them has gone meanwhile.
-
-    The locks last until the commit, so that nobody deletes an input between here and there.
-    """
+    """Keep the inputs for as long as their jobs may need them; what of them has gone meanwhile."""
     asked = [
-        {"id": str(file_id), "seconds": job.row["ttl_seconds"] + INPUT_GRACE_SECONDS}
+        (file_id, job.row["ttl_seconds"] + INPUT_GRACE_SECONDS)
         for job in jobs
         for file_id in job.input_ids
     ]
-    if not asked:
-        return {}
-    await connection.execute(_EXTEND_INPUTS, asked, INPUT_SLACK_SECONDS)
-    file_ids = [item["id"] for item in asked]
-    held = {row["id"] for row in await connection.fetch(_HOLD_INPUTS, file_ids)}
+    held = await hold_files(connection, asked)
     lost = [job.id for job in jobs if not held.issuperset(job.input_ids)]
     if lost:
         await connection.execute("delete from idempotency_keys where job_id = any($1)", lost)
@@ -298,61 +289,4 @@ _FIND_STORED = f"""
 select jobs.id as job_id, {_SEEN}
 from jobs left join job_runs as runs on runs.job_id = jobs.id
 where jobs.id = any($1)
-"""
-
-_EXTEND_INPUTS = """
-with asked as (
-    select id, now() + make_interval(secs => max(seconds)) as needed_until
-    from jsonb_to_recordset($1) as rows(id uuid, seconds int) group by id
-), short as (
-    select files.id from files join asked on asked.id = files.id
-    where files.expires_at < needed_until and files.state <> 'leaving'
-    order by files.id for update of files
-)
-update files set expires_at = needed_until + make_interval(secs => $2)
-from asked where asked.id = files.id and files.id in (select id from short)
-"""
-
-_HOLD_INPUTS = """
-select id from files where id = any($1::uuid[]) and state = 'kept' order by id for key share
-"""
-
-_STORE = f"""
-with new as materialized (
-    select * from jsonb_to_recordset($1) as rows(
-        id uuid, team_id uuid, key_id uuid, door text, model text, prompt text,
-        negative_prompt text, images jsonb, n smallint, size text, seed int, watermark bool,
-        prompt_extend bool, metadata jsonb, priority text, unit_price numeric, currency text,
-        ttl_seconds int
-    )
-),
-stored as (
-    insert into jobs (id, team_id, key_id, door, model, prompt, negative_prompt, images, n,
-        size, seed, watermark, prompt_extend, metadata, priority, unit_price, currency,
-        created_at, expires_at)
-    select id, team_id, key_id, door, model, prompt, negative_prompt, images, n,
-        size, seed, watermark, prompt_extend, metadata, priority, unit_price, currency,
-        now(), now() + make_interval(secs => ttl_seconds)
-    from new
-),
-runs as (
-    insert into job_runs (job_id, team_id, model, rank_at, n, status, attempt, due_at,
-        expires_at)
-    select id, team_id, model,
-        now() - make_interval(secs => case priority when 'interactive' then $3 else 0 end),
-        n, 'queued', 0, now(), now() + make_interval(secs => ttl_seconds)
-    from new
-),
-{mark_from("new")},
-story as (
-    insert into job_events (at, job_id, type, detail)
-    select now(), id, 'job.queued', jsonb_build_object('door', door) from new
-),
-reserved as (
-    insert into ledger_entries (job_id, team_id, kind, debit, credit, amount, currency,
-        image_count, at)
-    select id, team_id, '{RESERVE}', '{RESERVED}', '{BUDGET}', unit_price * n, currency, n, now()
-    from new
-)
-select pg_notify($2, '')
 """

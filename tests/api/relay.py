@@ -18,6 +18,8 @@ class Relay:
     is_swallowing: bool = False
     is_deaf: bool = False
     """What the database answers is swallowed; what it is asked arrives."""
+    deafening: bytes | None = None
+    """Deaf from the moment that this is asked."""
     writers: set[asyncio.StreamWriter] = field(default_factory=set)
 
     def cut(self) -> None:
@@ -27,7 +29,8 @@ class Relay:
             writer.transport.abort()
 
     def reset(self) -> None:
-        """Drop every connection; new ones are welcome."""
+        """Hear again, and drop every connection; new ones are welcome."""
+        self.is_deaf, self.deafening = False, None
         for writer in self.writers:
             writer.transport.abort()
 
@@ -50,6 +53,8 @@ class Relay:
     ) -> None:
         with suppress(ConnectionError):
             while chunk := await reader.read(65536):
+                if not is_answer and self.deafening and self.deafening in chunk:
+                    self.is_deaf = True
                 if not self.is_swallowing and not (is_answer and self.is_deaf):
                     writer.write(chunk)
                     await writer.drain()

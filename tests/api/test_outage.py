@@ -16,12 +16,12 @@ from tests.api.factories import edit
 from tests.api.relay import Relay, relayed
 from tests.api.server import make_settings, make_vault, open_client, running_api
 from tests.dashscope_api.client import ASYNC, IMAGE_TO_IMAGE
-from tests.dashscope_api.holds import holding_acceptance
 from tests.emulator.client import make_body
 from tests.factories import make_key, make_price, make_team
 from tests.waiting import wait_until
 
 ACCEPT_SECONDS = 3.0
+COMMIT = b"COMMIT"
 LATE_SECONDS = 12.0
 """A key is looked up for 8 seconds before its create begins."""
 
@@ -101,21 +101,16 @@ async def test_a_commit_that_nobody_answered_is_unconfirmed_and_its_key_finds_th
     scene: Scene,
 ) -> None:
     """The commit goes through; its confirmation is swallowed."""
-    assert (await scene.create()).status_code == 202
-    async with holding_acceptance(scene.database_url) as hold:
-        waiting = asyncio.create_task(scene.create(**{"Idempotency-Key": "a"}))
-        await hold.wait_for_creates()
-        scene.relay.is_deaf = True
-        await hold.release()
-        answer = await waiting
-    scene.relay.is_deaf = False
+    scene.relay.deafening = COMMIT
+    answer = await scene.create(**{"Idempotency-Key": "a"})
     scene.relay.reset()
+    first = str(await scene.ask("select id from jobs"))
 
     assert (answer.status_code, answer.json()["code"]) == (503, "acceptance_unconfirmed")
     assert "Idempotency-Key" in answer.json()["detail"]
     again = await _until_answered(scene, **{"Idempotency-Key": "a"})
-    assert again.status_code == 202
-    assert await scene.count_jobs() == 2
+    assert (again.status_code, again.json()["id"]) == (202, first)
+    assert await scene.count_jobs() == 1
 
 
 async def _until_answered(scene: Scene, **headers: str) -> httpx.Response:
@@ -129,3 +124,26 @@ async def _until_answered(scene: Scene, **headers: str) -> httpx.Response:
 
 async def _has_jobs(scene: Scene) -> bool:
     return await scene.count_jobs() > 0
+
+
+async def test_an_equal_create_after_an_unconfirmed_one_is_the_same_task_at_once(
+    scene: Scene,
+) -> None:
+    """The guard of a create that could not be answered does not keep its repeat waiting."""
+    scene.relay.deafening = COMMIT
+    answer = await scene.create_task()
+    scene.relay.reset()
+    assert (answer.status_code, answer.json()["code"]) == (503, "ModelUnavailable")
+    first = str(await scene.ask("select id from jobs"))
+
+    await wait_until(lambda: _is_armed(scene))
+    again = await scene.create_task()
+
+    assert again.status_code == 200, again.text
+    assert again.json()["output"]["task_id"] == first
+    assert await scene.count_jobs() == 1
+
+
+async def _is_armed(scene: Scene) -> bool:
+    owners: int = await scene.ask("select count(*) from idempotency_keys where owner is not null")
+    return owners == 0
