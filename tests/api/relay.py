@@ -21,6 +21,7 @@ class Relay:
     deafening: bytes | None = None
     """Deaf from the moment that this is asked."""
     writers: set[asyncio.StreamWriter] = field(default_factory=set)
+    calls: set[asyncio.Task[None]] = field(default_factory=set)
 
     def cut(self) -> None:
         """Reset every connection, and each new one."""
@@ -35,6 +36,9 @@ class Relay:
             writer.transport.abort()
 
     async def take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        call = asyncio.current_task()
+        assert call is not None
+        self.calls.add(call)
         self.writers.add(writer)
         far_reader, far_writer = await asyncio.open_connection(self.host, self.port)
         self.writers.add(far_writer)
@@ -75,3 +79,4 @@ async def relayed(database_url: str) -> AsyncIterator[tuple[Relay, str]]:
     finally:
         relay.cut()
         server.close()
+        await asyncio.gather(*relay.calls, return_exceptions=True)
