@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.jobs.accept import AcceptDesk
-from app.jobs.endings import Endings
+from app.jobs.accepting.endings import Endings
 from app.jobs.events import CHANNELS
 from app.jobs.intake import Intake
 from app.kit.clock import Clock, utc_now

@@ -9,9 +9,9 @@ from uuid import UUID
 
 from app.billing.price_store import find_unit_price
 from app.billing.prices import UnitPrice
+from app.jobs.accepting.inputs import hold_files
+from app.jobs.accepting.storing import STORE
 from app.jobs.events import QUEUE_CHANGED
-from app.jobs.inputs import hold_files
-from app.jobs.storing import STORE
 from app.kit.errors import GatewayError, InvalidRequest, Unavailable
 from app.kit.postgres.database import Connection, Pool, Record
 from app.kit.postgres.presence import PRESENT_NUMBERS

@@ -21,7 +21,7 @@ from app.jobs.acceptance import (
     find_stored,
     stored,
 )
-from app.jobs.guards import Guards
+from app.jobs.accepting.guards import Guards
 from app.kit.deadlines import within
 from app.kit.errors import Unavailable
 from app.kit.faultpoints import faultpoint
