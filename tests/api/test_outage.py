@@ -147,3 +147,27 @@ async def test_an_equal_create_after_an_unconfirmed_one_is_the_same_task_at_once
 async def _is_armed(scene: Scene) -> bool:
     owners: int = await scene.ask("select count(*) from idempotency_keys where owner is not null")
     return owners == 0
+
+
+@pytest.mark.parametrize("path", ["/v1/jobs/{}", "/api/v1/tasks/{}/cancel"])
+async def test_a_canceled_statement_says_so_and_not_that_the_database_is_away(
+    scene: Scene, path: str
+) -> None:
+    job_id = (await scene.create()).json()["id"]
+    method = "POST" if path.endswith("cancel") else "GET"
+    connection = await connect(scene.database_url)
+    await connection.execute("begin; lock table jobs, job_runs in access exclusive mode")
+    asked = asyncio.create_task(scene.http.request(method, path.format(job_id)))
+    await wait_until(lambda: connection.fetchval(_CANCEL_WAITING))
+    answer = await asked
+    await connection.close()
+
+    assert answer.status_code == 503
+    assert "statement_canceled" in answer.text
+    assert "cannot be reached" not in answer.text
+
+
+_CANCEL_WAITING = """
+select count(pg_cancel_backend(pid)) > 0 from pg_stat_activity
+where datname = current_database() and wait_event_type = 'Lock' and query ilike '%jobs%'
+"""

@@ -52,6 +52,14 @@ _TROUBLES: tuple[tuple[type[BaseException], Trouble], ...] = (
         ),
     ),
     (
+        asyncpg.InsufficientResourcesError,
+        Trouble(
+            "database_full",
+            "the database is out of disk or memory: send the request again in a moment; its log "
+            "tells an operator what it lacks",
+        ),
+    ),
+    (
         asyncpg.ReadOnlySQLTransactionError,
         Trouble(
             "database_read_only",
