@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -13,6 +13,7 @@ from app.jobs.events import CHANNELS
 from app.jobs.intake import Intake
 from app.kit.clock import Clock, utc_now
 from app.kit.crypto import Vault
+from app.kit.deadlines import within
 from app.kit.errors import Unavailable
 from app.kit.postgres.database import Pool, Sessions, make_engine, make_sessions, open_pool
 from app.kit.postgres.listener import Listener
@@ -21,6 +22,8 @@ from app.kit.postgres.schema import find_revision, head_revision
 from app.media.store import PictureStore, open_store
 from app.settings import Settings
 from app.teams.authenticate import KeyRing
+
+CLOSE_SECONDS = 5.0
 
 
 class SchemaNotReady(Unavailable):
@@ -66,7 +69,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         engine = make_engine(url)
         stack.push_async_callback(engine.dispose)
         pool = await open_pool(url, max_size=settings.database_pool_size)
-        stack.push_async_callback(pool.close)
+        stack.push_async_callback(_close, pool)
         yield Resources(
             settings=settings,
             database_url=url,
@@ -78,6 +81,12 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             listener=Listener(url, CHANNELS),
             clock=utc_now,
         )
+
+
+async def _close(pool: Pool) -> None:
+    """In good order if that is possible; a network that swallows everything must not hold it up."""
+    with suppress(TimeoutError):
+        await within(CLOSE_SECONDS, pool.close())
 
 
 @asynccontextmanager
