@@ -84,7 +84,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
 
 
 async def _close(pool: Pool) -> None:
-    """In good order if that is possible; a network that swallows everything must not hold it up."""
+    """In good order, unless the network swallows everything."""
     with suppress(TimeoutError):
         await within(CLOSE_SECONDS, pool.close())
 

@@ -147,7 +147,7 @@ async def delete_expired_files(pool: Pool, store: PictureStore, *, limit: int) -
     then the rows. A crash between leaves marked rows, which the next sweep takes up.
     """
     async with transaction(pool) as connection:
-        await _mark_expired(connection, limit)
+        beside_count = await _mark_expired(connection, limit)
     rows = await pool.fetch(
         "select id, store_key from files where state = 'leaving' order by expires_at limit $1",
         limit,
@@ -157,17 +157,21 @@ async def delete_expired_files(pool: Pool, store: PictureStore, *, limit: int) -
     await pool.execute(
         "delete from files where id = any($1) and state = 'leaving'", [row["id"] for row in rows]
     )
-    return len(rows)
+    return beside_count + len(rows)
 
 
-async def _mark_expired(connection: Connection, limit: int) -> None:
-    """Each step sees what was committed before the locks were had: they are statements apart."""
+async def _mark_expired(connection: Connection, limit: int) -> int:
+    """Returns how many rows went at once, for others name their objects still.
+
+    Each step sees what was committed before the locks were had: they are statements apart.
+    """
     rows = await connection.fetch(_LOCK_EXPIRED, limit, DELETE_AFTER)
     if not rows:
-        return
+        return 0
     file_ids = [row["id"] for row in rows]
     await connection.execute(_SPARE_FOR_JOBS, file_ids, LONGER_FOR_A_JOB)
-    await connection.execute(_MARK, file_ids, DELETE_AFTER)
+    deleted = await connection.execute(_MARK, file_ids, DELETE_AFTER)
+    return int(deleted.rpartition(" ")[2])
 
 
 def _content_values(team_id: UUID, facts: ImageFacts) -> tuple[object, ...]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from itertools import count
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -48,6 +49,7 @@ class Backstage:
     sessions: Sessions = field(repr=False)
     vault: Vault = field(repr=False)
     store: PictureStore
+    store_folder: Path
     account: Account
 
     async def start_job(self, job_id: str) -> Fence:

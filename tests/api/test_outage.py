@@ -114,6 +114,24 @@ async def test_a_commit_that_nobody_answered_is_unconfirmed_and_its_key_finds_th
     assert await scene.count_jobs() == 1
 
 
+async def test_a_stored_job_that_cannot_be_read_back_is_answered_as_acceptance_saw_it(
+    scene: Scene,
+) -> None:
+    """The first time and again: its reading waits for a table that acceptance does without."""
+    connection = await connect(scene.database_url)
+    await connection.execute("begin; lock table pictures in access exclusive mode")
+    answers = [await scene.create(**{"Idempotency-Key": "a"}) for _ in range(2)]
+    await connection.close()
+    whole = (await scene.create(**{"Idempotency-Key": "a"})).json()
+
+    for answer, is_replay in zip(answers, (False, True), strict=True):
+        job = answer.json()
+        assert answer.status_code == 202
+        assert answer.headers["Location"].endswith(f"/v1/jobs/{whole['id']}")
+        assert ("Idempotent-Replayed" in answer.headers) is is_replay
+        assert job | {"queue": whole["queue"]} == whole
+
+
 async def _until_answered(scene: Scene, **headers: str) -> httpx.Response:
     deadline = time.monotonic() + 30
     while True:

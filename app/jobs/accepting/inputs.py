@@ -22,6 +22,7 @@ async def hold_files(connection: Connection, wanted: Sequence[tuple[UUID, int]])
     return {row["id"] for row in rows}
 
 
+# Locks that those who only hold the same files, below, do not wait for.
 _EXTEND = """
 with asked as (
     select id, now() + make_interval(secs => max(seconds)) as needed_until
@@ -29,7 +30,7 @@ with asked as (
 ), short as (
     select files.id from files join asked on asked.id = files.id
     where files.expires_at < needed_until and files.state <> 'leaving'
-    order by files.id for update of files
+    order by files.id for no key update of files
 )
 update files set expires_at = needed_until + make_interval(secs => $2)
 from asked where asked.id = files.id and files.id in (select id from short)
