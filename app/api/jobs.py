@@ -58,7 +58,10 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 Prefer = Annotated[
     str | None,
-    Header(description="`wait=30` holds the answer until the job has ended, 60 s at most."),
+    Header(
+        description="`wait=30` holds the answer until the job has ended, 60 s at most. An answer "
+        "without `Preference-Applied` was not held: too many wait already."
+    ),
 ]
 DryRun = Annotated[bool, Query(description="Check and price the request without accepting a job.")]
 

@@ -97,11 +97,11 @@ class Intake:
 
     async def close(self) -> None:
         """Write what is waiting, as far as it can be written in time, then stop."""
-        self.guards.close()
         try:
             await within(ACCEPT_SECONDS, self._queue.join())
         except TimeoutError:
             log.warning("intake.closed_unwritten", jobs=self._queue.qsize())
+        await self.guards.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

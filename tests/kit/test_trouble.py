@@ -29,10 +29,13 @@ async def test_a_lock_that_is_not_to_be_had_says_so(pool: Pool) -> None:
     assert describe_trouble(raised.value).code == "database_contended"
 
 
-async def test_a_pool_without_a_free_connection_says_so(pool: Pool) -> None:
+async def test_a_pool_without_a_free_connection_says_so(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     held = [await pool.acquire() for _ in range(20)]
+    monkeypatch.setattr("app.kit.postgres.database.ACQUIRE_TIMEOUT_SECONDS", 0.01)
     with pytest.raises(CONNECTION_TROUBLE) as raised:
-        await pool.acquire(timeout=0.01)
+        await pool.fetchval("select 1")
     for connection in held:
         await pool.release(connection)
 

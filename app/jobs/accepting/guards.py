@@ -6,6 +6,7 @@ What cannot be written at once is written later, beside the requests.
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -70,8 +71,11 @@ class Guards:
             idle_seconds=SWEEP_SECONDS,
         )
 
-    def close(self) -> None:
+    async def close(self) -> None:
+        """Try once more; what is left then counts as armed, for this process is gone."""
         self._stop.set()
+        with suppress(Exception):
+            await within(AT_ONCE_SECONDS, self._settle_left())
 
     async def _settle(self, settlement: Settlement) -> None:
         try:

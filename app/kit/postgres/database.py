@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import asyncpg
 import orjson
@@ -53,6 +53,8 @@ COMMAND_TIMEOUT_SECONDS = STATEMENT_TIMEOUT_SECONDS + 5
 """For a network that swallows everything: the server's own limit does not reach us then."""
 IDLE_TRANSACTION_TIMEOUT_SECONDS = 60
 CONNECT_TIMEOUT_SECONDS = 10
+ACQUIRE_TIMEOUT_SECONDS = 20
+"""Who waits longer for a connection of the pool hears so; nobody waits for ever."""
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -92,12 +94,30 @@ def make_sessions(engine: AsyncEngine) -> Sessions:
     return async_sessionmaker(engine, expire_on_commit=False, autoflush=False)
 
 
+if TYPE_CHECKING:
+    _Pool = asyncpg.Pool[asyncpg.Record]
+else:
+    _Pool = asyncpg.Pool
+
+
+class _BoundedPool(_Pool):
+    """A pool whose connections are waited for, and given back, for so long and no longer."""
+
+    def acquire(self, *, timeout: float | None = None) -> Any:
+        return super().acquire(timeout=ACQUIRE_TIMEOUT_SECONDS if timeout is None else timeout)
+
+
 async def open_pool(url: str, *, max_size: int) -> Pool:
     """A pool of asyncpg connections; JSON columns are Python values on both sides."""
-    return await asyncpg.create_pool(
+    return await _BoundedPool(
         to_asyncpg_dsn(url),
+        connection_class=asyncpg.Connection,
+        record_class=asyncpg.Record,
         min_size=1,
         max_size=max_size,
+        max_queries=50_000,
+        max_inactive_connection_lifetime=300.0,
+        loop=None,
         timeout=CONNECT_TIMEOUT_SECONDS,
         command_timeout=COMMAND_TIMEOUT_SECONDS,
         init=prepare_connection,
