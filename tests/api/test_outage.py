@@ -1,6 +1,7 @@
 """A create while the database restarts, falls silent or refuses: one honest answer, in time."""
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from tests.api.server import make_settings, make_vault, open_client, running_api
 from tests.dashscope_api.client import ASYNC, IMAGE_TO_IMAGE
 from tests.emulator.client import make_body
 from tests.factories import make_key, make_price, make_team
+from tests.jobs.bodies import SMALL_PNG
 from tests.waiting import wait_until
 
 ACCEPT_SECONDS = 3.0
@@ -184,6 +186,27 @@ async def test_a_canceled_statement_says_so_and_not_that_the_database_is_away(
     assert answer.status_code == 503
     assert "statement_canceled" in answer.text
     assert "cannot be reached" not in answer.text
+
+
+async def test_a_store_that_never_answers_does_not_hold_a_create_up(
+    database: str, sessions: Sessions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await make_price(sessions)
+    key = await make_key(sessions, make_vault(), owner=await make_team(sessions))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"):
+            monkeypatch.setenv(name, "for-tests")
+        settings = make_settings(
+            database, tmp_path, store_url="s3://pictures", accept_timeout_seconds=ACCEPT_SECONDS
+        )
+        async with running_api(settings) as url, open_client(url, key.text) as http:
+            began_at = time.monotonic()
+            answer = await http.post("/v1/jobs", json=edit(images=[SMALL_PNG]))
+
+    assert (answer.status_code, answer.json()["code"]) == (503, "acceptance_slow")
+    assert "nothing was accepted" in answer.json()["detail"]
+    assert time.monotonic() - began_at < LATE_SECONDS
 
 
 _CANCEL_WAITING = """
