@@ -60,6 +60,7 @@ class Settings(BaseSettings):
     database_pool_size: int = Field(8, ge=2, le=100)
     max_body_bytes: int = Field(48 * 1024 * 1024, ge=1024)
     body_memory_bytes: int = Field(256 * 1024 * 1024, ge=1024)
+    accept_timeout_seconds: float = Field(30, gt=0, le=300)
     submit_timeout_seconds: float = Field(10, gt=0, le=60)
     prepare_seconds: float = Field(15, gt=0, le=120)
     settle_seconds: float = Field(60, ge=0, le=3600)

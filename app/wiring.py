@@ -2,17 +2,19 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.jobs.accept import AcceptDesk
+from app.jobs.accepting.endings import Endings
 from app.jobs.events import CHANNELS
 from app.jobs.intake import Intake
 from app.kit.clock import Clock, utc_now
 from app.kit.crypto import Vault
+from app.kit.deadlines import within
 from app.kit.errors import Unavailable
 from app.kit.postgres.database import Pool, Sessions, make_engine, make_sessions, open_pool
 from app.kit.postgres.listener import Listener
@@ -26,6 +28,7 @@ from app.teams.authenticate import KeyRing
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 STORE_LOOK_SECONDS = 5.0
+CLOSE_SECONDS = 5.0
 
 
 class SchemaNotReady(Unavailable):
@@ -57,6 +60,7 @@ class Doors:
     keys: KeyRing
     accept: AcceptDesk
     presence: Presence
+    endings: Endings
     stopping: asyncio.Event
     """Set when the process is asked to stop: whoever holds an answer back gives it now."""
 
@@ -70,7 +74,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         engine = make_engine(url)
         stack.push_async_callback(engine.dispose)
         pool = await open_pool(url, max_size=settings.database_pool_size)
-        stack.push_async_callback(pool.close)
+        stack.push_async_callback(_close, pool)
         store = open_store(settings.resolved_store_url(), register=DatabaseRegister(pool))
         yield Resources(
             settings=settings,
@@ -85,15 +89,23 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         )
 
 
+async def _close(pool: Pool) -> None:
+    """In good order, unless the network swallows everything."""
+    with suppress(TimeoutError):
+        await within(CLOSE_SECONDS, pool.close())
+
+
 @asynccontextmanager
 async def open_doors(base: Resources, stopping: asyncio.Event) -> AsyncIterator[Doors]:
     """The intake and what runs beside the requests of an API process."""
     intake = Intake(base.pool)
     presence = Presence(base.database_url)
+    endings = Endings(base.pool, base.listener)
     stop = asyncio.Event()
     beside = [
         asyncio.create_task(base.listener.run(stop)),
         asyncio.create_task(presence.run(stop)),
+        asyncio.create_task(endings.run(stop)),
     ]
     intake.start()
     try:
@@ -106,8 +118,10 @@ async def open_doors(base: Resources, stopping: asyncio.Event) -> AsyncIterator[
                 intake=intake,
                 clock=base.clock,
                 job_ttl_seconds=base.settings.job_ttl_seconds,
+                accept_seconds=base.settings.accept_timeout_seconds,
             ),
             presence=presence,
+            endings=endings,
             stopping=stopping,
         )
     finally:

@@ -22,6 +22,7 @@ from app.kit.errors import (
     Unavailable,
 )
 from app.kit.postgres.database import CONNECTION_TROUBLE
+from app.kit.postgres.trouble import describe_trouble
 from app.web.bodies import BodyCutShort, BodyTooLarge
 from app.web.request_ids import request_id_of
 
@@ -135,13 +136,15 @@ async def _answer_http_exception(request: Request, error: Exception) -> JSONResp
 
 
 async def _answer_database_trouble(request: Request, error: Exception) -> JSONResponse:
-    log.warning("request.database_lost", path=request.url.path, error=type(error).__name__)
+    trouble = describe_trouble(error)
+    log.warning(
+        "request.database_lost",
+        path=request.url.path,
+        code=trouble.code,
+        error=type(error).__name__,
+    )
     response = make_problem(
-        request,
-        503,
-        title="Unavailable",
-        detail="the database cannot be reached: send the request again in a moment",
-        code="database_unavailable",
+        request, 503, title="Unavailable", detail=trouble.message, code=trouble.code
     )
     response.headers["Retry-After"] = "1"
     return response

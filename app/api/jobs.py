@@ -1,13 +1,16 @@
 """Jobs of the native door: create, read, list."""
 
+from dataclasses import replace
 from hashlib import sha256
 from typing import Annotated
 from uuid import UUID
 
 import orjson
+import structlog
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 
+from app.api.accepted import answer_as_known
 from app.api.documents import (
     CANCEL_ANSWERS,
     CREATE_ANSWERS,
@@ -18,7 +21,12 @@ from app.api.documents import (
 )
 from app.api.dry_run import dry_run_edit
 from app.api.listing import ListQuery, to_filter
-from app.api.waiting import read_wait_seconds, wait_for_end
+from app.api.waiting import (
+    READ_BACK_SECONDS,
+    read_wait_seconds,
+    wait_for_accepted,
+    wait_for_end,
+)
 from app.jobs.accept import Asker, accept_job
 from app.jobs.acceptance import Acceptance, Idempotency
 from app.jobs.cancel import CancelResult, cancel_job
@@ -29,8 +37,10 @@ from app.jobs.requests.edit import EditRequest, fingerprint
 from app.jobs.requests.parse_native import parse_native
 from app.jobs.store import JobRecord, get_job, list_jobs
 from app.jobs.view import JobView, to_job_view, to_public
+from app.kit.deadlines import within
 from app.kit.errors import Conflict, InvalidRequest
 from app.kit.paging import make_cursor
+from app.kit.postgres.database import CONNECTION_TROUBLE
 from app.teams.authenticate import Caller
 from app.web.bodies import parse_body
 from app.web.context import DoorsHere, LinksHere, Reader, Writer, get_bodies
@@ -42,11 +52,16 @@ from app.wiring import Doors
 DOOR = "native"
 RETRY_AFTER_SECONDS = "5"
 
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 Prefer = Annotated[
     str | None,
-    Header(description="`wait=30` holds the answer until the job has ended, 60 s at most."),
+    Header(
+        description="`wait=30` holds the answer until the job has ended, 60 s at most. An answer "
+        "without `Preference-Applied` was not held: too many wait already."
+    ),
 ]
 DryRun = Annotated[bool, Query(description="Check and price the request without accepting a job.")]
 
@@ -73,15 +88,14 @@ async def create_job(
     if dry_run:
         return await _answer_dry_run(request, doors, caller)
     wait_seconds = read_wait_seconds(prefer)
-    acceptance = await _accept(request, doors, caller)
-    job = await wait_for_end(
-        doors, acceptance.job_id, team_id=caller.team_id, seconds=wait_seconds
+    acceptance, asked = await _accept(request, doors, caller)
+    response = await _answer_accepted(
+        doors, links, caller, acceptance, asked, wait_seconds=wait_seconds
     )
-    response = await _answer_job(doors, job, links, status_code=202)
-    response.headers["Location"] = f"{links.base_url}/v1/jobs/{job.id}"
+    response.headers["Location"] = f"{links.base_url}/v1/jobs/{acceptance.job_id}"
     if acceptance.replayed:
         response.headers["Idempotent-Replayed"] = "true"
-    return _with_preference(response, wait_seconds)
+    return response
 
 
 @router.get("/{job_id}", response_model=JobView, responses=JOB_ANSWERS, summary="Read a job")
@@ -96,12 +110,12 @@ async def read_job(
 ) -> Response:
     """The job as it stands, with fresh links; `ETag` changes when anything of it does."""
     wait_seconds = read_wait_seconds(prefer)
-    job = await wait_for_end(doors, job_id, team_id=caller.team_id, seconds=wait_seconds)
+    job, waited = await wait_for_end(doors, job_id, caller, seconds=wait_seconds)
     response = await _answer_job(doors, job, links, status_code=200)
     if has_current(if_none_match, response.headers["ETag"]):
         kept = {name: response.headers[name] for name in ("ETag", "Cache-Control")}
         return Response(status_code=304, headers=kept)
-    return _with_preference(response, wait_seconds)
+    return _with_preference(response, wait_seconds if waited else 0)
 
 
 @router.post(
@@ -159,20 +173,52 @@ async def list_team_jobs(
     return response
 
 
-async def _accept(request: Request, doors: Doors, caller: Caller) -> Acceptance:
+async def _accept(
+    request: Request, doors: Doors, caller: Caller
+) -> tuple[Acceptance, EditRequest]:
     """On its own, so that the images have left memory before anybody waits for the job."""
     assert caller.team_id is not None
     key = read_idempotency_key(request)
     asker = Asker(caller.team_id, caller.key_id, DOOR)
-    async with (await get_bodies(request)).read(request) as body:
+    async with (await get_bodies(request)).read(request, caller.team_id) as body:
         asked = await parse_body(body, _parse)
         idempotency = None if key is None else Idempotency(f"key:{key}", fingerprint(asked))
-        return await accept_job(doors.accept, asker, asked, idempotency=idempotency)
+        acceptance = await accept_job(doors.accept, asker, asked, idempotency=idempotency)
+    return acceptance, replace(asked, images=())
+
+
+async def _answer_accepted(
+    doors: Doors,
+    links: Links,
+    caller: Caller,
+    acceptance: Acceptance,
+    asked: EditRequest,
+    *,
+    wait_seconds: float,
+) -> JSONResponse:
+    """The job is stored: whatever goes wrong now, its client hears of it, and of its id."""
+    try:
+        job, waited = await wait_for_accepted(
+            doors, acceptance.job_id, caller, seconds=wait_seconds
+        )
+        response = await within(READ_BACK_SECONDS, _answer_job(doors, job, links, status_code=202))
+    except Exception as error:
+        log.warning(
+            "create.answered_as_known",
+            job_id=str(acceptance.job_id),
+            error=type(error).__name__,
+            exc_info=not isinstance(error, CONNECTION_TROUBLE),
+        )
+        response = answer_as_known(acceptance, asked, caller)
+        response.headers["Cache-Control"] = "no-store"
+        response.headers["Retry-After"] = RETRY_AFTER_SECONDS
+        return response
+    return _with_preference(response, wait_seconds if waited else 0)
 
 
 async def _answer_dry_run(request: Request, doors: Doors, caller: Caller) -> JSONResponse:
     assert caller.team_id is not None
-    async with (await get_bodies(request)).read(request) as body:
+    async with (await get_bodies(request)).read(request, caller.team_id) as body:
         asked = await parse_body(body, _parse)
         view = await dry_run_edit(
             doors.base.pool, asked, team_id=caller.team_id, clock=doors.base.clock

@@ -1,18 +1,18 @@
 """Holding an answer until a job has ended. Source: RFC 7240, preference `wait`."""
 
-import asyncio
 import re
 from uuid import UUID
 
-from app.jobs.events import JOB_CHANGED
 from app.jobs.store import JobRecord, get_job
-from app.kit.loop import wait_for_any
+from app.kit.deadlines import within
+from app.teams.authenticate import Caller
 from app.wiring import Doors
 
 WAIT_LIMIT_SECONDS = 60.0
-SWEEP_SECONDS = 2.0
+READ_BACK_SECONDS = 2.0
+"""A job just accepted is answered as acceptance saw it when reading it takes longer."""
 
-_WAIT = re.compile(r"(?:^|[,;\s])wait=(\d+(?:\.\d+)?)")
+_WAIT = re.compile(r"(?:^|[,;\s])wait=([0-9]+(?:\.[0-9]+)?)(?=$|[,;\s])")
 
 
 def read_wait_seconds(prefer: str | None) -> float:
@@ -22,16 +22,28 @@ def read_wait_seconds(prefer: str | None) -> float:
 
 
 async def wait_for_end(
-    doors: Doors, job_id: UUID, *, team_id: UUID | None, seconds: float
-) -> JobRecord:
-    """The job when it has ended, the time is over, or the process stops; raises NotFound."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + seconds
-    with doors.base.listener.subscribed(JOB_CHANGED, str(job_id)) as changed:
-        while True:
-            changed.clear()
-            job = await get_job(doors.base.pool, job_id, team_id=team_id)
-            left = deadline - loop.time()
-            if job.status.is_final or left <= 0 or doors.stopping.is_set():
-                return job
-            await wait_for_any(changed, doors.stopping, seconds=min(left, SWEEP_SECONDS))
+    doors: Doors, job_id: UUID, caller: Caller, *, seconds: float
+) -> tuple[JobRecord, bool]:
+    """The job when it has ended, the time is over, or the process stops; raises NotFound.
+
+    With it whether the answer was held: beyond so many who wait it comes at once.
+    """
+    pool, team_id = doors.base.pool, caller.team_id
+    job = await get_job(pool, job_id, team_id=team_id)
+    if seconds <= 0:
+        return job, False
+    if job.status.is_final:
+        return job, True
+    was_held = await doors.endings.wait(job_id, team_id, seconds=seconds, stopping=doors.stopping)
+    return await get_job(pool, job_id, team_id=team_id), was_held
+
+
+async def wait_for_accepted(
+    doors: Doors, job_id: UUID, caller: Caller, *, seconds: float
+) -> tuple[JobRecord, bool]:
+    """The same for a job that is known to be stored: a lost database does not cut the wait."""
+    was_held = seconds > 0 and await doors.endings.wait(
+        job_id, caller.team_id, seconds=seconds, stopping=doors.stopping
+    )
+    reading = get_job(doors.base.pool, job_id, team_id=caller.team_id)
+    return await within(READ_BACK_SECONDS, reading), was_held

@@ -39,7 +39,7 @@ async def create_task(
     key = read_idempotency_key(request)
     assert caller.team_id is not None
     asker = Asker(caller.team_id, caller.key_id, DOOR)
-    async with bodies.read(request) as body:
+    async with bodies.read(request, caller.team_id) as body:
         asked = await parse_body(body, _parse)
         once = (
             sending.guard(caller.team_id, body)
@@ -47,7 +47,12 @@ async def create_task(
             else Idempotency(f"key:{key}", fingerprint(asked))
         )
         acceptance = await accept_job(
-            doors.accept, asker, asked, idempotency=once, images_loc=IMAGES_LOC
+            doors.accept,
+            asker,
+            asked,
+            idempotency=once,
+            job_id=sending.job_id,
+            images_loc=IMAGES_LOC,
         )
     await sending.note_accepted(acceptance)
     answer = to_created(str(acceptance.job_id), TaskStatus.PENDING, request_id_of(request))

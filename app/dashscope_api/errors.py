@@ -18,6 +18,7 @@ from app.kit.errors import (
     Unavailable,
 )
 from app.kit.postgres.database import CONNECTION_TROUBLE
+from app.kit.postgres.trouble import describe_trouble
 from app.web.bodies import BodyTooLarge
 from app.web.request_ids import request_id_of
 
@@ -99,8 +100,14 @@ async def _answer_http_exception(request: Request, error: Exception) -> JSONResp
 
 
 async def _answer_database_trouble(request: Request, error: Exception) -> JSONResponse:
-    log.warning("request.database_lost", path=request.url.path, error=type(error).__name__)
-    message = "The gateway's database cannot be reached. Please try again later."
+    trouble = describe_trouble(error)
+    log.warning(
+        "request.database_lost",
+        path=request.url.path,
+        code=trouble.code,
+        error=type(error).__name__,
+    )
+    message = f"The gateway cannot answer, {trouble.code}: {trouble.message}."
     return _body(request, 503, "ModelUnavailable", message)
 
 

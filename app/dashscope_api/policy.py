@@ -6,6 +6,7 @@ the credential: whoever holds it may post below its folder, and nothing else.
 
 import base64
 import binascii
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -18,6 +19,9 @@ from app.kit.crypto import Vault
 POLICY_TTL_SECONDS = 300
 ACCESS_KEY_ID = "dashgate"
 ROOT = "dashscope-instant"
+KEY_BYTES_LIMIT = 1023
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class PolicyRefused(Exception):
@@ -57,6 +61,10 @@ def check_policy(
     if datetime.fromisoformat(terms["expiration"]) <= now:
         raise PolicyRefused("Invalid according to Policy: Policy expired.")
     folder: str = terms["conditions"][0][2]
+    if _CONTROL.search(key) or len(key.encode()) > KEY_BYTES_LIMIT:
+        raise PolicyRefused(
+            f"Invalid key: it must have {KEY_BYTES_LIMIT} bytes at most and no control characters."
+        )
     name = key.removeprefix(f"{folder}/")
     if name == key or not name or "/" in name:
         raise PolicyRefused('Invalid according to Policy: ["starts-with", "$key", ...]')

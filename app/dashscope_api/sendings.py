@@ -15,9 +15,10 @@ from fastapi import Depends, Request
 
 from app.dashscope.payloads import SESSION_HEADER
 from app.jobs.acceptance import Acceptance, Idempotency
-from app.kit.postgres.database import CONNECTION_TROUBLE
+from app.jobs.intake import Unconfirmed
+from app.kit.errors import GatewayError
+from app.kit.ids import make_uuid7
 from app.web.context import DoorsHere
-from app.web.patience import patiently
 from app.wiring import Doors
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -33,7 +34,10 @@ class Sending:
         self._request = request
         self._doors = doors
         self._guard: Guard | None = None
-        self._was_accepted = self._was_lost = False
+        self._accepted_id: UUID | None = None
+        self._was_lost = False
+        self.job_id = make_uuid7()
+        """Of the job that this request makes, if it makes one."""
 
     def guard(self, team_id: UUID, body: bytes) -> Idempotency:
         """The guard that acceptance is to store; it waits for the end of equal creates."""
@@ -49,25 +53,28 @@ class Sending:
 
     async def note_accepted(self, acceptance: Acceptance) -> None:
         """Just before the answer goes out: is there anyone to read it?"""
-        self._was_accepted = acceptance.guarded or acceptance.replayed
-        self._was_lost = await self._request.is_disconnected()
+        self._accepted_id = acceptance.job_id
+        try:
+            self._was_lost = await self._request.is_disconnected()
+        except Exception:
+            log.exception("create.client_unknown")
 
     async def end(self) -> None:
         """The answer was written, as far as it could be."""
-        if self._guard is None or not self._was_accepted:
+        if self._guard is None or self._accepted_id is None:
             return
-        try:
-            await patiently(self._settle)
-        except CONNECTION_TROUBLE as error:
-            log.warning("create.guard_left", error=type(error).__name__)
+        guards = self._doors.accept.intake.guards
+        settle = guards.arm if self._was_lost else guards.release
+        await settle(*self._guard, self._accepted_id)
 
-    async def _settle(self) -> None:
-        assert self._guard is not None
-        intake = self._doors.accept.intake
-        if self._was_lost:
-            await intake.arm_guard(*self._guard)
-        else:
-            await intake.release_guard(*self._guard)
+    def fail(self, error: BaseException) -> None:
+        """No answer: a repeat is the same create, unless nothing was stored for certain."""
+        if self._guard is None:
+            return
+        if isinstance(error, GatewayError) and not isinstance(error, Unconfirmed):
+            return
+        job_id = self._accepted_id or self.job_id
+        self._doors.accept.intake.guards.arm_when_found(*self._guard, job_id)
 
 
 async def open_sending(request: Request, doors: DoorsHere) -> AsyncIterator[Sending]:
@@ -75,8 +82,10 @@ async def open_sending(request: Request, doors: DoorsHere) -> AsyncIterator[Send
     sending = Sending(request, doors)
     try:
         yield sending
-    finally:
-        await sending.end()
+    except BaseException as error:
+        sending.fail(error)
+        raise
+    await sending.end()
 
 
 SendingHere = Annotated[Sending, Depends(open_sending)]

@@ -8,6 +8,7 @@ from starlette.datastructures import FormData, UploadFile
 
 from app.dashscope_api.answers import WireResponse
 from app.dashscope_api.errors import WireError
+from app.dashscope_api.form_head import read_form_head
 from app.dashscope_api.policy import (
     ACCESS_KEY_ID,
     POLICY_TTL_SECONDS,
@@ -19,9 +20,9 @@ from app.dashscope_api.policy import (
 from app.jobs.requests.image_rules import check_input_image
 from app.jobs.requests.models import DEFAULT_MODEL, MODELS
 from app.kit.errors import GatewayError
-from app.media.files import FileOrigin, UploadExists, find_upload, insert_file, keep_content
+from app.media.files import FileOrigin, UploadExists, keep_upload
 from app.media.inspect import UnreadableImage, inspect_image
-from app.web.bodies import with_body
+from app.web.bodies import with_body, with_head
 from app.web.context import Bodies, DoorsHere, LinksHere, Writer
 from app.web.request_ids import request_id_of
 from app.wiring import Doors
@@ -29,6 +30,8 @@ from app.wiring import Doors
 UPLOAD_PATH = "/uploads/form"
 FORM_OVERHEAD_BYTES = 64 * 1024
 MEGABYTE = 1024 * 1024
+POLICY_FIELDS = ("policy", "Signature", "key")
+"""In front of the file, as OSS asks for it."""
 
 router = APIRouter()
 
@@ -80,24 +83,38 @@ async def post_form(request: Request, doors: DoorsHere, bodies: Bodies) -> Respo
             f"{DEFAULT_MODEL.image_bytes}"
         )
         return _refuse(request, 400, "EntityTooLarge", message)
+    # Who posts is known before the file is read: strangers get no memory.
+    head = await read_form_head(request, limit_bytes=FORM_OVERHEAD_BYTES)
+    try:
+        poster = _check(doors, head.fields)
+    except PolicyRefused as refusal:
+        return _refuse(request, 403, "AccessDenied", str(refusal))
+    whole = with_head(request, head.content, is_whole=head.is_whole)
     async with (
-        bodies.read(request) as body,
+        bodies.read(whole, poster.team_id) as body,
         with_body(request, body).form(max_files=1, max_fields=20, max_part_size=longest) as form,
     ):
+        fields = {name: _field(form, name) for name in POLICY_FIELDS}
         try:
-            permission = check_policy(
-                doors.base.vault,
-                policy=_field(form, "policy"),
-                signature=_field(form, "Signature"),
-                key=_field(form, "key"),
-                now=doors.base.clock(),
-            )
+            permission = _check(doors, fields)
         except PolicyRefused as refusal:
             return _refuse(request, 403, "AccessDenied", str(refusal))
         file = form.get("file")
         if not isinstance(file, UploadFile):
             return _refuse(request, 400, "InvalidArgument", "the form has no part `file`")
-        return await _keep(request, doors, permission, _field(form, "key"), await file.read())
+        return await _keep(request, doors, permission, fields["key"], await file.read())
+
+
+def _check(doors: Doors, fields: dict[str, str]) -> Permission:
+    """Raises PolicyRefused, also where the fields do not come in front of the file."""
+    policy, signature, key = (fields.get(name, "") for name in POLICY_FIELDS)
+    return check_policy(
+        doors.base.vault,
+        policy=policy,
+        signature=signature,
+        key=key,
+        now=doors.base.clock(),
+    )
 
 
 async def _keep(
@@ -119,13 +136,10 @@ async def _keep(
         name=key.rpartition("/")[2],
     )
     try:
-        store_key = await keep_content(base.store, content, facts)
-        await insert_file(base.pool, origin, facts, store_key=store_key)
+        await keep_upload(base.pool, base.store, origin, content, facts)
     except UploadExists:
-        before = await find_upload(base.pool, permission.team_id, key)
-        if before is None or before.sha256 != facts.sha256:
-            message = "The object you specified already exists and can not be overwritten."
-            return _refuse(request, 409, "FileAlreadyExists", message)
+        message = "The object you specified already exists and can not be overwritten."
+        return _refuse(request, 409, "FileAlreadyExists", message)
     except GatewayError as error:
         return _refuse(request, 503, "ServiceUnavailable", error.message)
     return Response(status_code=200)

@@ -1,13 +1,13 @@
-"""Acceptance of one request: its inputs into the store, then the job through the intake."""
+"""Acceptance of one request: its key first, then its inputs, then the job through the intake."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Any, assert_never
 from uuid import UUID
 
-from app.jobs.acceptance import Acceptance, Idempotency, NewJob
-from app.jobs.intake import Intake
+from app.jobs.acceptance import Acceptance, Idempotency, NewJob, find_earlier
+from app.jobs.intake import ACCEPT_SECONDS, Intake
 from app.jobs.requests.edit import (
     EditRequest,
     FileImage,
@@ -18,21 +18,12 @@ from app.jobs.requests.edit import (
     to_file_ref,
 )
 from app.kit.clock import Clock
-from app.kit.errors import FieldProblem, InvalidRequest
+from app.kit.deadlines import DeadlinePassed, within
+from app.kit.errors import FieldProblem, GatewayError, InvalidRequest, Unavailable
 from app.kit.ids import make_uuid7
 from app.kit.postgres.database import Pool
-from app.media.files import (
-    FileOrigin,
-    StoredFile,
-    find_file,
-    find_upload,
-    insert_file,
-    keep_content,
-)
+from app.media.files import StoredFile, find_file, find_upload, keep_input
 from app.media.store import PictureStore
-
-INPUT_GRACE = timedelta(days=2)
-"""Inputs outlive their job's last chance to be submitted by that much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +35,7 @@ class AcceptDesk:
     intake: Intake
     clock: Clock
     job_ttl_seconds: int
+    accept_seconds: float = ACCEPT_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +53,105 @@ async def accept_job(
     request: EditRequest,
     *,
     idempotency: Idempotency | None = None,
+    job_id: UUID | None = None,
     images_loc: tuple[str, ...] = ("images",),
 ) -> Acceptance:
     """Accept a checked request; once this returns, the job survives any crash.
 
-    Raises InvalidRequest for an input that is not there, and what `Intake.accept` raises.
+    It takes `accept_seconds` at most. Raises InvalidRequest for an input that is not there, and
+    what `Intake.accept` raises.
     """
-    ttl_seconds = min(request.expires_in_seconds or desk.job_ttl_seconds, desk.job_ttl_seconds)
-    keeper = _InputKeeper(desk, asker, needed_until=desk.clock() + timedelta(seconds=ttl_seconds))
-    images = await keeper.keep(request.images, images_loc)
-    job_id = make_uuid7()
+    loop = asyncio.get_running_loop()
+    until = loop.time() + desk.accept_seconds
+    try:
+        found = await within(
+            desk.accept_seconds, _prepare(desk, asker, request, idempotency, images_loc)
+        )
+    except DeadlinePassed:
+        raise Unavailable(
+            f"the request was not prepared within {desk.accept_seconds:g} seconds, for the "
+            "database or the store did not answer; nothing was accepted: send the request again",
+            code="acceptance_slow",
+        ) from None
+    if isinstance(found, Acceptance):
+        return found
+    job = _make_job(desk, asker, request, job_id or make_uuid7(), found, idempotency)
+    return await desk.intake.accept(job, within_seconds=until - loop.time())
+
+
+Inputs = list[StoredFile | UrlImage]
+
+
+async def _prepare(
+    desk: AcceptDesk,
+    asker: Asker,
+    request: EditRequest,
+    idempotency: Idempotency | None,
+    images_loc: tuple[str, ...],
+) -> Acceptance | Inputs:
+    """The inputs, found or stored; or the job that the key made before, and then none of them."""
+    brings_files = not all(isinstance(image, UrlImage) for image in request.images)
+    is_own_key = idempotency is not None and idempotency.guard_owner is None
+    if idempotency is not None and is_own_key and brings_files:
+        earlier = await find_earlier(desk.pool, asker.team_id, idempotency)
+        if isinstance(earlier, GatewayError):
+            raise earlier
+        if earlier is not None:
+            return earlier
+    return await _gather_inputs(desk, asker, request.images, images_loc)
+
+
+async def _gather_inputs(
+    desk: AcceptDesk, asker: Asker, images: Sequence[ImageInput], loc: tuple[str, ...]
+) -> Inputs:
+    """In the order of the request; content is stored once all references hold."""
+    found = iter(
+        [
+            await _find(desk.pool, asker.team_id, image, (*loc, index))
+            for index, image in enumerate(images)
+            if isinstance(image, FileImage | OssImage)
+        ]
+    )
+    inputs: Inputs = []
+    for image in images:
+        match image:
+            case UrlImage():
+                inputs.append(image)
+            case FileImage() | OssImage():
+                inputs.append(next(found))
+            case InlineImage(content, facts):
+                inputs.append(
+                    await keep_input(desk.pool, desk.store, asker.team_id, content, facts)
+                )
+            case _:
+                assert_never(image)
+    return inputs
+
+
+async def _find(
+    pool: Pool, team_id: UUID, image: FileImage | OssImage, loc: tuple[str | int, ...]
+) -> StoredFile:
+    match image:
+        case FileImage(file_id):
+            name = to_file_ref(file_id)
+            file = await find_file(pool, team_id, file_id)
+        case OssImage(key):
+            name = f"oss://{key}"
+            file = await find_upload(pool, team_id, key)
+    if file is None:
+        message = f"{name} is not a file of yours, or it has expired: upload it again"
+        raise InvalidRequest.from_problems((FieldProblem(loc, "file_not_found", message),))
+    return file
+
+
+def _make_job(
+    desk: AcceptDesk,
+    asker: Asker,
+    request: EditRequest,
+    job_id: UUID,
+    inputs: Inputs,
+    idempotency: Idempotency | None,
+) -> NewJob:
     row = {
         "id": str(job_id),
         "team_id": str(asker.team_id),
@@ -79,7 +160,7 @@ async def accept_job(
         "model": request.model,
         "prompt": request.prompt,
         "negative_prompt": request.negative_prompt,
-        "images": images,
+        "images": [_to_reference(image) for image in inputs],
         "n": request.n,
         "size": request.size,
         "seed": request.seed,
@@ -87,77 +168,23 @@ async def accept_job(
         "prompt_extend": request.prompt_extend,
         "metadata": request.metadata,
         "priority": request.priority,
-        "ttl_seconds": ttl_seconds,
+        "ttl_seconds": min(
+            request.expires_in_seconds or desk.job_ttl_seconds, desk.job_ttl_seconds
+        ),
     }
-    return await desk.intake.accept(NewJob(job_id, asker.team_id, request.model, row, idempotency))
+    input_ids = tuple({image.id for image in inputs if isinstance(image, StoredFile)})
+    return NewJob(job_id, asker.team_id, request.model, row, idempotency, input_ids)
 
 
-class _InputKeeper:
-    """Brings the inputs of one job together; content is stored once all references hold."""
-
-    def __init__(self, desk: AcceptDesk, asker: Asker, *, needed_until: datetime) -> None:
-        self._desk = desk
-        self._team_id = asker.team_id
-        self._keep_until = needed_until + INPUT_GRACE
-
-    async def keep(
-        self, images: Sequence[ImageInput], loc: tuple[str, ...]
-    ) -> list[dict[str, Any]]:
-        """The references that the job keeps: URLs, or where content lies in the store."""
-        found = [
-            await self._find(image, (*loc, index))
-            for index, image in enumerate(images)
-            if isinstance(image, FileImage | OssImage)
-        ]
-        borrowed = iter([await self._borrow(file) for file in found])
-        return [
-            next(borrowed)
-            if isinstance(image, FileImage | OssImage)
-            else await self._bring_in(image)
-            for image in images
-        ]
-
-    async def _bring_in(self, image: UrlImage | InlineImage) -> dict[str, Any]:
-        match image:
-            case UrlImage(url):
-                return {"url": url}
-            case InlineImage(content, facts):
-                store_key = await keep_content(self._desk.store, content, facts)
-                origin = FileOrigin(self._team_id, self._keep_until)
-                return _to_reference(
-                    await insert_file(self._desk.pool, origin, facts, store_key=store_key)
-                )
-        assert_never(image)
-
-    async def _find(self, image: FileImage | OssImage, loc: tuple[str | int, ...]) -> StoredFile:
-        match image:
-            case FileImage(file_id):
-                name = to_file_ref(file_id)
-                file = await find_file(self._desk.pool, self._team_id, file_id)
-            case OssImage(key):
-                name = f"oss://{key}"
-                file = await find_upload(self._desk.pool, self._team_id, key)
-        if file is None:
-            message = f"{name} is not a file of yours, or it has expired: upload it again"
-            raise InvalidRequest.from_problems((FieldProblem(loc, "file_not_found", message),))
-        return file
-
-    async def _borrow(self, file: StoredFile) -> dict[str, Any]:
-        """Have a file kept for as long as the job may need it."""
-        await self._desk.pool.execute(
-            "update files set expires_at = greatest(expires_at, $2) where id = $1",
-            file.id,
-            self._keep_until,
-        )
-        return _to_reference(file)
-
-
-def _to_reference(file: StoredFile) -> dict[str, Any]:
+def _to_reference(image: StoredFile | UrlImage) -> dict[str, Any]:
+    """What the job keeps of an input: its URL, or where its content lies in the store."""
+    if isinstance(image, UrlImage):
+        return {"url": image.url}
     return {
-        "file_id": to_file_ref(file.id),
-        "store_key": file.store_key,
-        "content_type": file.content_type,
-        "sha256": file.sha256,
-        "width": file.width,
-        "height": file.height,
+        "file_id": to_file_ref(image.id),
+        "store_key": image.store_key,
+        "content_type": image.content_type,
+        "sha256": image.sha256,
+        "width": image.width,
+        "height": image.height,
     }

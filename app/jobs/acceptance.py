@@ -2,21 +2,25 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from app.billing.ledger import BUDGET, RESERVE, RESERVED
 from app.billing.price_store import find_unit_price
 from app.billing.prices import UnitPrice
+from app.jobs.accepting.inputs import hold_files
+from app.jobs.accepting.storing import STORE
 from app.jobs.events import QUEUE_CHANGED
-from app.jobs.queue.clocks import mark_from
 from app.kit.errors import GatewayError, InvalidRequest, Unavailable
-from app.kit.postgres.database import Connection, Record
+from app.kit.postgres.database import Connection, Pool, Record
 from app.kit.postgres.presence import PRESENT_NUMBERS
 
 KEY_TTL_SECONDS = 72 * 3600
 """Three days: longer than the upstream remembers a task."""
 GUARD_TTL_SECONDS = 600
+INPUT_GRACE_SECONDS = 2 * 24 * 3600
+"""Inputs outlive their job's last chance to be submitted by that much."""
 HEAD_START_SECONDS = 4 * 3600
 """An interactive job goes before its team's batch jobs of that long; older ones go first."""
 
@@ -41,6 +45,19 @@ class NewJob:
     model: str
     row: dict[str, Any]
     idempotency: Idempotency | None
+    input_ids: tuple[UUID, ...] = ()
+    """The files that must stay for as long as the job may need them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What acceptance saw of the job: enough to answer when it cannot be read again."""
+
+    status: str
+    created_at: datetime
+    expires_at: datetime
+    unit_price: Decimal
+    currency: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +67,7 @@ class Acceptance:
     job_id: UUID
     replayed: bool = False
     guarded: bool = False
+    seen: Seen | None = field(default=None, compare=False)
 
 
 Outcome = Acceptance | GatewayError
@@ -78,21 +96,53 @@ async def accept_batch(connection: Connection, jobs: Sequence[NewJob]) -> list[O
 
     Two jobs of one batch never share a key: `Intake` sees to that.
     """
-    prices = {model: await _find_price(connection, model) for model in {j.model for j in jobs}}
-    payable = [job for job in jobs if isinstance(prices[job.model], UnitPrice)]
+    now: datetime = await connection.fetchval("select now()")
+    prices = {model: await _find_price(connection, model, now) for model in _models_of(jobs)}
     outcomes: dict[UUID, Outcome] = {
         job.id: price for job in jobs if isinstance(price := prices[job.model], GatewayError)
     }
-    outcomes |= await _claim_keys(connection, payable)
-    fresh = [job for job in payable if job.id not in outcomes or outcomes[job.id] == _mine(job)]
+    outcomes |= await _claim_keys(connection, [job for job in jobs if job.id not in outcomes])
+    outcomes |= await _hold_inputs(connection, _fresh(jobs, outcomes))
+    fresh = _fresh(jobs, outcomes)
     if fresh:
         rows = [_with_price(job, prices[job.model]) for job in fresh]
-        await connection.execute(_STORE, rows, QUEUE_CHANGED, HEAD_START_SECONDS)
-    return [outcomes.get(job.id, Acceptance(job.id)) for job in jobs]
+        await connection.execute(STORE, rows, QUEUE_CHANGED, HEAD_START_SECONDS)
+        outcomes |= {job.id: _mine(job, _see(job, prices[job.model], now)) for job in fresh}
+    return [outcomes[job.id] for job in jobs]
 
 
-async def _find_price(connection: Connection, model: str) -> UnitPrice | GatewayError:
-    now = await connection.fetchval("select now()")
+async def find_earlier(pool: Pool, team_id: UUID, idempotency: Idempotency) -> Outcome | None:
+    """What the key says before anything is stored; None when it says nothing yet."""
+    row = await pool.fetchrow(
+        f"{_FIND_EARLIER} and keys.expires_at > now()", [team_id], [idempotency.key]
+    )
+    outcome = _compare(row, idempotency)
+    return None if isinstance(outcome, StillAnswering) else outcome
+
+
+async def find_stored(pool: Pool, job_ids: Sequence[UUID]) -> dict[UUID, Seen]:
+    """The jobs that are there, of those whose commit was not answered."""
+    rows = await pool.fetch(_FIND_STORED, job_ids)
+    return {row["job_id"]: _to_seen(row) for row in rows}
+
+
+def stored(job: NewJob, seen: Seen) -> Acceptance:
+    """The acceptance of a job that was found stored."""
+    return _mine(job, seen)
+
+
+def _fresh(jobs: Sequence[NewJob], outcomes: dict[UUID, Outcome]) -> list[NewJob]:
+    """The jobs that are to be stored, as far as it is known."""
+    return [job for job in jobs if outcomes.get(job.id, _mine(job)) == _mine(job)]
+
+
+def _models_of(jobs: Sequence[NewJob]) -> set[str]:
+    return {job.model for job in jobs}
+
+
+async def _find_price(
+    connection: Connection, model: str, now: datetime
+) -> UnitPrice | GatewayError:
     try:
         price = await find_unit_price(connection, model, now)
     except Unavailable as error:
@@ -101,6 +151,28 @@ async def _find_price(connection: Connection, model: str) -> UnitPrice | Gateway
         f"{model} has no price in a region where it may run: an operator must set one with "
         "`dashgate price set`",
         code="price_unknown",
+    )
+
+
+async def _hold_inputs(connection: Connection, jobs: Sequence[NewJob]) -> dict[UUID, Outcome]:
+    """Keep the inputs for as long as their jobs may need them; what of them has gone meanwhile."""
+    asked = [
+        (file_id, job.row["ttl_seconds"] + INPUT_GRACE_SECONDS)
+        for job in jobs
+        for file_id in job.input_ids
+    ]
+    held = await hold_files(connection, asked)
+    lost = [job.id for job in jobs if not held.issuperset(job.input_ids)]
+    if lost:
+        await connection.execute("delete from idempotency_keys where job_id = any($1)", lost)
+    return {job_id: _input_removed() for job_id in lost}
+
+
+def _input_removed() -> Unavailable:
+    return Unavailable(
+        "an input image was removed before the job was stored; nothing was accepted: send the "
+        "request again",
+        code="input_removed",
     )
 
 
@@ -161,12 +233,24 @@ def _compare(earlier: Record | None, idempotency: Idempotency) -> Outcome | None
             "the Idempotency-Key was used before with another request: use a new key for a new "
             "request, or send the first one again unchanged"
         )
-    return Acceptance(earlier["job_id"], replayed=True)
+    return Acceptance(earlier["job_id"], replayed=True, seen=_to_seen(earlier))
 
 
-def _mine(job: NewJob) -> Acceptance:
+def _mine(job: NewJob, seen: Seen | None = None) -> Acceptance:
     guarded = job.idempotency is not None and job.idempotency.guard_owner is not None
-    return Acceptance(job.id, guarded=guarded)
+    return Acceptance(job.id, guarded=guarded, seen=seen)
+
+
+def _see(job: NewJob, price: UnitPrice | GatewayError, now: datetime) -> Seen:
+    assert isinstance(price, UnitPrice)
+    expires_at = now + timedelta(seconds=job.row["ttl_seconds"])
+    return Seen("queued", now, expires_at, price.amount, price.currency)
+
+
+def _to_seen(row: Record) -> Seen:
+    return Seen(
+        row["status"], row["created_at"], row["expires_at"], row["unit_price"], row["currency"]
+    )
 
 
 def _with_price(job: NewJob, price: UnitPrice | GatewayError) -> dict[str, Any]:
@@ -187,49 +271,22 @@ where idempotency_keys.expires_at <= now()
 returning job_id
 """
 
-_FIND_EARLIER = f"""
-select team_id, key, fingerprint, job_id,
-    coalesce(owner in ({PRESENT_NUMBERS}), false) as owner_lives
-from idempotency_keys
-where (team_id, key) in (select * from unnest($1::uuid[], $2::text[]))
+_SEEN = """
+coalesce(jobs.status, runs.status) as status, jobs.created_at, jobs.expires_at, jobs.unit_price,
+jobs.currency
 """
 
-_STORE = f"""
-with new as materialized (
-    select * from jsonb_to_recordset($1) as rows(
-        id uuid, team_id uuid, key_id uuid, door text, model text, prompt text,
-        negative_prompt text, images jsonb, n smallint, size text, seed int, watermark bool,
-        prompt_extend bool, metadata jsonb, priority text, unit_price numeric, currency text,
-        ttl_seconds int
-    )
-),
-stored as (
-    insert into jobs (id, team_id, key_id, door, model, prompt, negative_prompt, images, n,
-        size, seed, watermark, prompt_extend, metadata, priority, unit_price, currency,
-        created_at, expires_at)
-    select id, team_id, key_id, door, model, prompt, negative_prompt, images, n,
-        size, seed, watermark, prompt_extend, metadata, priority, unit_price, currency,
-        now(), now() + make_interval(secs => ttl_seconds)
-    from new
-),
-runs as (
-    insert into job_runs (job_id, team_id, model, rank_at, n, status, attempt, due_at,
-        expires_at)
-    select id, team_id, model,
-        now() - make_interval(secs => case priority when 'interactive' then $3 else 0 end),
-        n, 'queued', 0, now(), now() + make_interval(secs => ttl_seconds)
-    from new
-),
-{mark_from("new")},
-story as (
-    insert into job_events (at, job_id, type, detail)
-    select now(), id, 'job.queued', jsonb_build_object('door', door) from new
-),
-reserved as (
-    insert into ledger_entries (job_id, team_id, kind, debit, credit, amount, currency,
-        image_count, at)
-    select id, team_id, '{RESERVE}', '{RESERVED}', '{BUDGET}', unit_price * n, currency, n, now()
-    from new
-)
-select pg_notify($2, '')
+_FIND_EARLIER = f"""
+select keys.team_id, key, fingerprint, keys.job_id,
+    coalesce(owner in ({PRESENT_NUMBERS}), false) as owner_lives, {_SEEN}
+from idempotency_keys as keys
+join jobs on jobs.id = keys.job_id
+left join job_runs as runs on runs.job_id = keys.job_id
+where (keys.team_id, key) in (select * from unnest($1::uuid[], $2::text[]))
+"""
+
+_FIND_STORED = f"""
+select jobs.id as job_id, {_SEEN}
+from jobs left join job_runs as runs on runs.job_id = jobs.id
+where jobs.id = any($1)
 """

@@ -5,33 +5,81 @@ idempotency key. A caller hears of its job only after the commit.
 """
 
 import asyncio
-from dataclasses import dataclass
 from uuid import UUID
 
+import asyncpg
 import structlog
 
-from app.jobs.acceptance import Abandoned, Acceptance, NewJob, StillAnswering, accept_batch
+from app.jobs.acceptance import (
+    Abandoned,
+    Acceptance,
+    NewJob,
+    Outcome,
+    Seen,
+    StillAnswering,
+    accept_batch,
+    find_stored,
+    stored,
+)
+from app.jobs.accepting.guards import Guards
+from app.kit.deadlines import within
 from app.kit.errors import Unavailable
 from app.kit.faultpoints import faultpoint
-from app.kit.postgres.database import CONNECTION_TROUBLE, Pool, transaction
+from app.kit.postgres.database import CONNECTION_TROUBLE, Pool, transaction_within
+from app.kit.postgres.trouble import describe_trouble
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 BATCH_LIMIT = 128
 WAITING_LIMIT = 4_096
-LOOK_AGAIN_TIMES = 20
+ACCEPT_SECONDS = 30.0
+"""A whole acceptance, from the inputs to the answer."""
+BATCH_SECONDS = 10.0
+LOOK_UP_SECONDS = 10.0
 LOOK_AGAIN_SECONDS = 0.25
 WRITERS = 2
 """While one batch is being committed, the next one fills."""
+RESTART_SECONDS = 0.1
 ANSWER_SECONDS = 20.0
 """Longer than a process that hangs is taken for alive."""
 ANSWER_STEP_SECONDS = 0.02
 
 
-@dataclass(slots=True)
+class Unconfirmed(Unavailable):
+    """Nobody knows yet whether the job was stored."""
+
+    code = "acceptance_unconfirmed"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the database did not confirm in time that the job was stored: it may have been. Send "
+            "the same request again; with its Idempotency-Key it cannot become two jobs"
+        )
+
+
 class _Waiting:
-    job: NewJob
-    answer: asyncio.Future[Acceptance]
+    """One job in the queue, and the answer that its caller waits for."""
+
+    __slots__ = ("answer", "is_given_up", "is_taken", "job")
+
+    def __init__(self, job: NewJob) -> None:
+        self.job = job
+        self.answer: asyncio.Future[Acceptance] = asyncio.get_running_loop().create_future()
+        self.answer.add_done_callback(_note_seen)
+        self.is_taken = self.is_given_up = False
+
+    def take(self) -> bool:
+        """A writer begins with it, unless its caller was told that it was not stored."""
+        self.is_taken = not self.is_given_up
+        return self.is_taken
+
+    def settle(self, outcome: Outcome | Exception) -> None:
+        if self.answer.done():
+            return
+        if isinstance(outcome, Acceptance):
+            self.answer.set_result(outcome)
+        else:
+            self.answer.set_exception(outcome)
 
 
 class Intake:
@@ -40,35 +88,42 @@ class Intake:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._queue: asyncio.Queue[_Waiting] = asyncio.Queue(WAITING_LIMIT)
-        self._writers: list[asyncio.Task[None]] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self.guards = Guards(pool)
 
     def start(self) -> None:
-        self._writers = [asyncio.create_task(self._write()) for _ in range(WRITERS)]
+        self._tasks = [asyncio.create_task(self._keep_writing()) for _ in range(WRITERS)]
+        self._tasks.append(asyncio.create_task(self.guards.run()))
 
     async def close(self) -> None:
-        """Write what is waiting, then stop."""
-        await self._queue.join()
-        for writer in self._writers:
-            writer.cancel()
-        await asyncio.gather(*self._writers, return_exceptions=True)
+        """Write what is waiting, as far as it can be written in time, then stop."""
+        try:
+            await within(ACCEPT_SECONDS, self._queue.join())
+        except TimeoutError:
+            log.warning("intake.closed_unwritten", jobs=self._queue.qsize())
+        await self.guards.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def accept(self, job: NewJob) -> Acceptance:
+    async def accept(self, job: NewJob, *, within_seconds: float = ACCEPT_SECONDS) -> Acceptance:
         """Store a job; returns once it would survive a crash.
 
-        Raises KeyReused, Unavailable, or what the price list says against it.
+        Raises KeyReused, Unavailable, Unconfirmed, or what the price list says against it.
         """
-        deadline = asyncio.get_running_loop().time() + ANSWER_SECONDS
+        now = asyncio.get_running_loop().time()
+        until, answered_until = now + within_seconds, now + min(ANSWER_SECONDS, within_seconds)
         while True:
             try:
-                return await self._accept(job)
+                return await self._accept(job, until)
             except StillAnswering:
-                if asyncio.get_running_loop().time() > deadline:
+                if asyncio.get_running_loop().time() > answered_until:
                     raise
                 await _refuse_if_abandoned(job)
                 await asyncio.sleep(ANSWER_STEP_SECONDS)
 
-    async def _accept(self, job: NewJob) -> Acceptance:
-        waiting = _Waiting(job, asyncio.get_running_loop().create_future())
+    async def _accept(self, job: NewJob, until: float) -> Acceptance:
+        waiting = _Waiting(job)
         try:
             self._queue.put_nowait(waiting)
         except asyncio.QueueFull:
@@ -76,21 +131,32 @@ class Intake:
                 f"{WAITING_LIMIT} jobs wait to be stored: send this one again in a moment",
                 code="intake_full",
             ) from None
-        return await waiting.answer
-
-    async def release_guard(self, team_id: UUID, key: str) -> None:
-        """The answer was written: an equal create that comes now is meant."""
-        await self._pool.execute(
-            "delete from idempotency_keys where team_id = $1 and key = $2", team_id, key
+        left = max(0.0, until - asyncio.get_running_loop().time())
+        await asyncio.wait({waiting.answer}, timeout=left)
+        if waiting.answer.done():
+            return waiting.answer.result()
+        waiting.is_given_up = True
+        if waiting.is_taken:
+            raise Unconfirmed
+        raise Unavailable(
+            "the job's turn to be stored did not come in time; it was not stored: send the "
+            "request again in a moment",
+            code="intake_slow",
         )
 
-    async def arm_guard(self, team_id: UUID, key: str) -> None:
-        """The client left without its answer: an equal create that comes now is the same one."""
-        await self._pool.execute(
-            "update idempotency_keys set owner = null where team_id = $1 and key = $2",
-            team_id,
-            key,
-        )
+    async def _keep_writing(self) -> None:
+        """A writer that ends by an error begins again: without writers nothing is accepted."""
+        while True:
+            try:
+                await self._write()
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
+                    raise
+                log.exception("intake.writer_ended")
+            except Exception:
+                log.exception("intake.writer_ended")
+            await asyncio.sleep(RESTART_SECONDS)
 
     async def _write(self) -> None:
         while True:
@@ -98,52 +164,63 @@ class Intake:
             while len(batch) < BATCH_LIMIT and not self._queue.empty():
                 batch.append(self._queue.get_nowait())
             try:
-                for part in _without_shared_keys(batch):
+                for part in _without_shared_keys([item for item in batch if item.take()]):
                     await self._write_batch(part)
             finally:
                 for waiting in batch:
-                    _settle(waiting, Unavailable("the job was not stored: send it again"))
+                    waiting.settle(Unconfirmed())
                     self._queue.task_done()
 
     async def _write_batch(self, batch: list[_Waiting]) -> None:
         """Store a batch; when one of its jobs spoils it, store them one by one."""
+        is_committing = False
         try:
-            async with transaction(self._pool) as connection:
+            async with transaction_within(self._pool, BATCH_SECONDS) as connection:
                 outcomes = await accept_batch(connection, [waiting.job for waiting in batch])
                 faultpoint("intake.before_commit")
-        except CONNECTION_TROUBLE as error:
-            log.warning("intake.database_lost", jobs=len(batch), error=type(error).__name__)
-            await self._settle_after_trouble(batch)
+                is_committing = True
         except Exception as error:
-            if len(batch) == 1:
-                log.exception("intake.job_refused", job_id=str(batch[0].job.id))
-                _settle(batch[0], error)
-                return
-            for waiting in batch:
-                await self._write_batch([waiting])
+            if is_committing and not _is_refusal(error):
+                log.warning("intake.commit_unknown", jobs=len(batch), error=type(error).__name__)
+                await self._settle_after_trouble(batch)
+            else:
+                await self._settle_unstored(batch, error)
         else:
             faultpoint("intake.committed")
             for waiting, outcome in zip(batch, outcomes, strict=True):
-                _settle(waiting, outcome)
+                waiting.settle(outcome)
+
+    async def _settle_unstored(self, batch: list[_Waiting], error: Exception) -> None:
+        """The transaction was rolled back: nothing of the batch is stored."""
+        is_deadlock = isinstance(error, asyncpg.DeadlockDetectedError)
+        if isinstance(error, CONNECTION_TROUBLE) and not is_deadlock:
+            log.warning("intake.database_lost", jobs=len(batch), error=type(error).__name__)
+            for waiting in batch:
+                waiting.settle(_not_stored(error))
+        elif len(batch) == 1:
+            log.error("intake.job_refused", job_id=str(batch[0].job.id), exc_info=error)
+            batch[0].settle(_not_stored(error) if is_deadlock else error)
+        else:
+            for waiting in batch:
+                if not waiting.is_given_up:
+                    await self._write_batch([waiting])
 
     async def _settle_after_trouble(self, batch: list[_Waiting]) -> None:
         """The connection broke: the commit may have come through, and then the jobs are there."""
-        stored = await self._find_stored([waiting.job.id for waiting in batch])
+        found = await self._find_stored([waiting.job.id for waiting in batch])
         for waiting in batch:
-            if waiting.job.id in stored:
-                _settle(waiting, Acceptance(waiting.job.id))
-            else:
-                _settle(waiting, _NOT_STORED)
+            seen = found.get(waiting.job.id)
+            waiting.settle(Unconfirmed() if seen is None else stored(waiting.job, seen))
 
-    async def _find_stored(self, job_ids: list[UUID]) -> set[UUID]:
-        for _ in range(LOOK_AGAIN_TIMES):
+    async def _find_stored(self, job_ids: list[UUID]) -> dict[UUID, Seen]:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + LOOK_UP_SECONDS
+        while (left := until - loop.time()) > 0:
             try:
-                rows = await self._pool.fetch("select id from jobs where id = any($1)", job_ids)
+                return await within(left, find_stored(self._pool, job_ids))
             except CONNECTION_TROUBLE:
                 await asyncio.sleep(LOOK_AGAIN_SECONDS)
-            else:
-                return {row["id"] for row in rows}
-        return set()
+        return {}
 
 
 async def _refuse_if_abandoned(job: NewJob) -> None:
@@ -153,11 +230,20 @@ async def _refuse_if_abandoned(job: NewJob) -> None:
         raise Abandoned("the client has left and sent its request again")
 
 
-_NOT_STORED = Unavailable(
-    "the database cannot be reached: send the request again; with an Idempotency-Key it cannot "
-    "become two jobs",
-    code="database_unavailable",
-)
+def _is_refusal(error: Exception) -> bool:
+    """Whether Postgres itself refused the commit, and so has stored nothing."""
+    return isinstance(error, asyncpg.PostgresError) and not isinstance(error, CONNECTION_TROUBLE)
+
+
+def _not_stored(error: Exception) -> Unavailable:
+    trouble = describe_trouble(error)
+    return Unavailable(f"the job was not stored: {trouble.message}", code=trouble.code)
+
+
+def _note_seen(answer: asyncio.Future[Acceptance]) -> None:
+    """A caller may be gone by then: its error is no news for the log."""
+    if not answer.cancelled():
+        answer.exception()
 
 
 def _without_shared_keys(batch: list[_Waiting]) -> list[list[_Waiting]]:
@@ -173,12 +259,3 @@ def _without_shared_keys(batch: list[_Waiting]) -> list[list[_Waiting]]:
             parts.append([])
         parts[part].append(waiting)
     return parts
-
-
-def _settle(waiting: _Waiting, outcome: Acceptance | Exception) -> None:
-    if waiting.answer.done():
-        return
-    if isinstance(outcome, Acceptance):
-        waiting.answer.set_result(outcome)
-    else:
-        waiting.answer.set_exception(outcome)

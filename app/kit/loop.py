@@ -10,6 +10,9 @@ from app.kit.postgres.database import CONNECTION_TROUBLE
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
+_jitter = random.SystemRandom()
+"""Not the shared generator: loops beside a test must not change what it draws."""
+
 TROUBLE_SECONDS = (0.5, 1.0, 2.0, 5.0)
 
 
@@ -45,7 +48,7 @@ async def run_loop(
         await wait_for_any(
             stop,
             None if failures else nudge,
-            seconds=(pause if failures else idle_seconds) * random.uniform(0.9, 1.1),  # noqa: S311
+            seconds=(pause if failures else idle_seconds) * _jitter.uniform(0.9, 1.1),
         )
 
 

@@ -1,4 +1,9 @@
-"""Files that clients brought: their rows, and their content in the store."""
+"""Files that clients brought: their rows, and their content in the store.
+
+A row is written before its bytes, so that a sweep finds what a crash left. Equal content of one
+team is one object: its own row, and the uploads that name it. The object goes with the last row
+that names it, and a key that has been given up is never used again.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -6,13 +11,24 @@ from secrets import token_hex
 from uuid import UUID
 
 from app.kit.chores import Apart
+from app.kit.errors import Unavailable
 from app.kit.ids import make_uuid7
-from app.kit.postgres.database import CONNECTION_TROUBLE, Pool, Record
+from app.kit.postgres.database import (
+    CONNECTION_TROUBLE,
+    Connection,
+    Pool,
+    Record,
+    UniqueViolation,
+    transaction,
+)
 from app.media.inspect import ImageFacts
 from app.media.store import PictureStore, StoreUnavailable, content_key
 
 DELETE_AFTER = timedelta(hours=1)
 """Nothing that found a file still valid is at work on it any more by then."""
+ARRIVAL = timedelta(hours=1)
+"""How long content stays that no job and no upload has claimed yet."""
+LONGER_FOR_A_JOB = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +50,8 @@ class FileOrigin:
 
     team_id: UUID
     expires_at: datetime
-    upload_key: str | None = None
-    name: str | None = None
+    upload_key: str
+    name: str
 
 
 _COLUMNS = "id, store_key, content_type, sha256, byte_count, width, height"
@@ -45,51 +61,82 @@ class UploadExists(Exception):
     """An upload under a key that is taken: uploads never overwrite."""
 
 
-async def keep_content(store: PictureStore, content: bytes, facts: ImageFacts) -> str:
-    """Put an input into the store; returns its key: the hash of the content, and a word more.
+class FileRemoved(Unavailable):
+    """The row was swept while its bytes arrived: that takes hours."""
 
-    No two files share content in the store, so that deleting one never takes another's.
-    """
-    store_key = f"{content_key('inputs', facts.sha256)}-{token_hex(4)}"
-    await store.put(store_key, content)
-    return store_key
+    code = "file_removed"
 
 
-async def insert_file(
-    pool: Pool, origin: FileOrigin, facts: ImageFacts, *, store_key: str
+async def keep_input(
+    pool: Pool, store: PictureStore, team_id: UUID, content: bytes, facts: ImageFacts
 ) -> StoredFile:
-    """Make stored content a file of a team; raises UploadExists."""
-    row = await pool.fetchrow(
-        f"""
-        insert into files (id, team_id, upload_key, name, sha256, store_key, content_type,
-            byte_count, width, height, expires_at)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
-        on conflict (upload_key) do nothing
-        returning {_COLUMNS}
-        """,
-        make_uuid7(),
-        origin.team_id,
-        origin.upload_key,
-        origin.name,
-        bytes.fromhex(facts.sha256),
-        store_key,
-        facts.content_type,
-        facts.bytes,
-        facts.width,
-        facts.height,
-        origin.expires_at,
-    )
+    """Have content of a team in the store; it goes soon unless a job claims it.
+
+    The bytes are written even where they should be: that heals a store that has lost them.
+    """
+    row = await pool.fetchrow(_FIND_CONTENT, team_id, bytes.fromhex(facts.sha256), ARRIVAL / 2)
     if row is None:
-        raise UploadExists(origin.upload_key)
+        row = await pool.fetchrow(_RESERVE, *_content_values(team_id, facts), ARRIVAL)
+    assert row is not None
+    await store.put(row["store_key"], content)
+    if row["state"] != "kept":
+        row = await pool.fetchrow(_ARRIVE, row["id"])
+    if row is None:
+        raise FileRemoved("the image was removed while it was stored: send the request again")
     return _to_file(row)
+
+
+async def keep_upload(
+    pool: Pool, store: PictureStore, origin: FileOrigin, content: bytes, facts: ImageFacts
+) -> StoredFile:
+    """Make content a file of a team under its own key; the same again is the same file.
+
+    Raises UploadExists when the key stands for other content.
+    """
+    taken = await pool.fetchrow(_FIND_UPLOAD, origin.upload_key)
+    if taken is not None:
+        return _same_upload(taken, origin, facts)
+    kept = await keep_input(pool, store, origin.team_id, content, facts)
+    async with transaction(pool) as connection:
+        return await _name_upload(connection, kept, origin, facts)
+
+
+async def _name_upload(
+    connection: Connection, kept: StoredFile, origin: FileOrigin, facts: ImageFacts
+) -> StoredFile:
+    """Give content its upload key: its own row when that has none, else a row beside it."""
+    held = await connection.fetchrow(_HOLD_CONTENT, kept.id, origin.expires_at)
+    if held is None:
+        raise FileRemoved("the image was removed while it was stored: upload it again")
+    if held["upload_key"] is None:
+        try:
+            async with connection.transaction():
+                named = await connection.fetchrow(_NAME, kept.id, origin.upload_key, origin.name)
+        except UniqueViolation:
+            named = None
+    else:
+        named = await connection.fetchrow(
+            _BESIDE, make_uuid7(), kept.id, origin.upload_key, origin.name, origin.expires_at
+        )
+    if named is not None:
+        return _to_file(named)
+    taken = await connection.fetchrow(_FIND_UPLOAD, origin.upload_key)
+    if taken is None:
+        raise UploadExists(origin.upload_key)
+    return _same_upload(taken, origin, facts)
+
+
+def _same_upload(taken: Record, origin: FileOrigin, facts: ImageFacts) -> StoredFile:
+    is_same = taken["sha256"].hex() == facts.sha256 and taken["team_id"] == origin.team_id
+    if not is_same or taken["state"] != "kept":
+        raise UploadExists(origin.upload_key)
+    return _to_file(taken)
 
 
 async def find_file(pool: Pool, team_id: UUID, file_id: UUID) -> StoredFile | None:
     """A team's own file; None when it is not there, expired, or another team's."""
     row = await pool.fetchrow(
-        f"select {_COLUMNS} from files where id = $1 and team_id = $2 and expires_at > now()",
-        file_id,
-        team_id,
+        f"select {_FILE} from files where id = $1 and {_VALID}", file_id, team_id
     )
     return None if row is None else _to_file(row)
 
@@ -97,10 +144,7 @@ async def find_file(pool: Pool, team_id: UUID, file_id: UUID) -> StoredFile | No
 async def find_upload(pool: Pool, team_id: UUID, upload_key: str) -> StoredFile | None:
     """A team's own upload by the key of its `oss://` URL; None as for `find_file`."""
     row = await pool.fetchrow(
-        f"select {_COLUMNS} from files"
-        " where upload_key = $1 and team_id = $2 and expires_at > now()",
-        upload_key,
-        team_id,
+        f"select {_FILE} from files where upload_key = $1 and {_VALID}", upload_key, team_id
     )
     return None if row is None else _to_file(row)
 
@@ -108,30 +152,55 @@ async def find_upload(pool: Pool, team_id: UUID, upload_key: str) -> StoredFile 
 async def delete_expired_files(
     pool: Pool, store: PictureStore, *, limit: int, apart: Apart | None = None
 ) -> int:
-    """Delete files that expired an hour ago, content first; returns how many.
+    """Delete files that expired an hour ago, and what a crash left; returns how many.
 
-    One that cannot be deleted rests in `apart`; raises StoreUnavailable when none can.
+    Marked first, under a lock that excludes whoever is about to use them; then each object goes,
+    then its rows. A crash between leaves marked rows, which the next sweep takes up. An object
+    that cannot be deleted rests in `apart`; raises StoreUnavailable when none can.
     """
+    async with transaction(pool) as connection:
+        beside_count = await _mark_expired(connection, limit)
     apart = apart or apart_files()
-    rows = await pool.fetch(
-        "select id, store_key from files"
-        " where expires_at < now() - $2::interval and id <> all($3::uuid[])"
-        " order by expires_at limit $1",
-        limit,
-        DELETE_AFTER,
-        apart.resting(),
-    )
+    rows = await pool.fetch(_LEAVING, limit, apart.resting())
 
-    async def delete(row: Record) -> None:
-        await store.delete(row["store_key"])
-        await pool.execute("delete from files where id = $1", row["id"])
+    async def delete(store_key: str) -> int:
+        await store.delete(store_key)
+        done = await pool.execute(_DELETE_LEAVING, store_key)
+        return int(done.rpartition(" ")[2])
 
-    return len(await apart.each(rows, delete, key=lambda row: row["id"]))
+    return beside_count + sum(await apart.each([row["store_key"] for row in rows], delete))
 
 
 def apart_files() -> Apart:
     """The memory of which files could not be deleted."""
     return Apart("expired files", shared_troubles=(*CONNECTION_TROUBLE, StoreUnavailable))
+
+
+async def _mark_expired(connection: Connection, limit: int) -> int:
+    """Returns how many rows went at once, for others name their objects still.
+
+    Each step sees what was committed before the locks were had: they are statements apart.
+    """
+    rows = await connection.fetch(_LOCK_EXPIRED, limit, DELETE_AFTER)
+    if not rows:
+        return 0
+    file_ids = [row["id"] for row in rows]
+    await connection.execute(_SPARE_FOR_JOBS, file_ids, LONGER_FOR_A_JOB)
+    deleted = await connection.execute(_MARK, file_ids, DELETE_AFTER)
+    return int(deleted.rpartition(" ")[2])
+
+
+def _content_values(team_id: UUID, facts: ImageFacts) -> tuple[object, ...]:
+    return (
+        make_uuid7(),
+        team_id,
+        bytes.fromhex(facts.sha256),
+        f"{content_key('inputs', facts.sha256)}-{token_hex(4)}",
+        facts.content_type,
+        facts.bytes,
+        facts.width,
+        facts.height,
+    )
 
 
 def _to_file(row: Record) -> StoredFile:
@@ -144,3 +213,84 @@ def _to_file(row: Record) -> StoredFile:
         width=row["width"],
         height=row["height"],
     )
+
+
+_FILE = (
+    "id, team_id, upload_key, sha256, store_key, content_type, byte_count, width, height, state"
+)
+_VALID = "team_id = $2 and state = 'kept' and expires_at > now()"
+
+_FIND_UPLOAD = f"select {_FILE} from files where upload_key = $1"
+
+_FIND_CONTENT = f"""
+select {_FILE} from files
+where team_id = $1 and sha256 = $2 and is_shared and state = 'kept'
+    and expires_at > now() + $3::interval
+"""
+"""Content in steady use is found without a lock that acceptances would wait for."""
+
+_RESERVE = f"""
+insert into files (id, team_id, sha256, store_key, content_type, byte_count, width, height,
+    expires_at, state, is_shared)
+values ($1, $2, $3, $4, $5, $6, $7, $8, now() + $9::interval, 'arriving', true)
+on conflict (team_id, sha256) where is_shared and state <> 'leaving'
+do update set expires_at = greatest(files.expires_at, excluded.expires_at)
+returning {_FILE}
+"""
+
+_ARRIVE = f"""
+update files set state = 'kept' where id = $1 and state <> 'leaving' returning {_FILE}
+"""
+
+_HOLD_CONTENT = f"""
+update files set expires_at = greatest(expires_at, $2) where id = $1 and state = 'kept'
+returning {_FILE}
+"""
+
+_NAME = f"update files set upload_key = $2, name = $3 where id = $1 returning {_FILE}"
+
+_BESIDE = f"""
+insert into files (id, team_id, upload_key, name, sha256, store_key, content_type, byte_count,
+    width, height, expires_at)
+select $1, team_id, $3, $4, sha256, store_key, content_type, byte_count, width, height, $5
+from files where id = $2
+on conflict (upload_key) do nothing
+returning {_FILE}
+"""
+
+_LOCK_EXPIRED = """
+select id from files where expires_at < now() - $2::interval and state <> 'leaving'
+order by expires_at limit $1 for update skip locked
+"""
+
+_SPARE_FOR_JOBS = """
+update files set expires_at = now() + $2::interval
+where id = any($1) and store_key in (
+    select image ->> 'store_key' from job_runs join jobs on jobs.id = job_runs.job_id,
+        jsonb_array_elements(jobs.images) as image
+    where job_runs.expires_at < now() and jsonb_typeof(jobs.images) = 'array'
+)
+"""
+"""A job that a person lets go on after its time still has its inputs."""
+
+_LEAVING = """
+select store_key from files where state = 'leaving' and store_key <> all($2::text[])
+group by store_key order by min(expires_at) limit $1
+"""
+
+_DELETE_LEAVING = "delete from files where store_key = $1 and state = 'leaving'"
+
+_MARK = """
+with due as (
+    select id, store_key from files where id = any($1) and expires_at < now() - $2::interval
+), kept_by_others as (
+    select due.id from due where exists (
+        select from files as others
+        where others.store_key = due.store_key and others.id not in (select id from due)
+    )
+), marked as (
+    update files set state = 'leaving'
+    where id in (select id from due) and id not in (select id from kept_by_others)
+)
+delete from files where id in (select id from kept_by_others)
+"""

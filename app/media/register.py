@@ -54,7 +54,7 @@ union all
 (
     select store_key from (
         select store_key, created_at from files
-        where expires_at > now() order by expires_at desc limit 1000
+        where expires_at > now() and state = 'kept' order by expires_at desc limit 1000
     ) as latest
     where created_at < (select registered_at from picture_store)
     limit $1

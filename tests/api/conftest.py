@@ -27,7 +27,7 @@ async def backstage(
         settings = make_settings(database_url, folder, max_body_bytes=2**20)
         async with running_api(settings) as url:
             store = open_store(settings.resolved_store_url())
-            yield Backstage(url, pool, sessions, make_vault(), store, account)
+            yield Backstage(url, pool, sessions, make_vault(), store, folder / "store", account)
         await pool.close()
         await engine.dispose()
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from itertools import count
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -26,13 +27,12 @@ from app.jobs.lifecycle import (
 from app.jobs.record import end, record
 from app.kit.crypto import Vault
 from app.kit.postgres.database import Pool, Sessions, transaction
-from app.media.files import FileOrigin, insert_file, keep_content
-from app.media.inspect import inspect_image
 from app.media.store import PictureStore, content_key
 from app.teams.tables import Team
 from tests.api.server import open_client
 from tests.factories import make_key, make_team
 from tests.media.images import make_image
+from tests.media.kept import keep_until
 
 SOURCE = "https://results.example/{index}.png"
 PICTURE = make_image("PNG", 64, 48)
@@ -49,6 +49,7 @@ class Backstage:
     sessions: Sessions = field(repr=False)
     vault: Vault = field(repr=False)
     store: PictureStore
+    store_folder: Path
     account: Account
 
     async def start_job(self, job_id: str) -> Fence:
@@ -94,10 +95,8 @@ class Backstage:
 
     async def keep_file(self, team: Team, content: bytes = PICTURE) -> UUID:
         """An uploaded file of the team."""
-        facts = inspect_image(content)
-        origin = FileOrigin(team.id, datetime.now(UTC) + timedelta(hours=1))
-        store_key = await keep_content(self.store, content, facts)
-        return (await insert_file(self.pool, origin, facts, store_key=store_key)).id
+        expires_at = datetime.now(UTC) + timedelta(hours=1)
+        return (await keep_until(self.pool, self.store, team.id, content, expires_at)).id
 
     async def count_jobs(self, team: Team) -> int:
         jobs: int = await self.pool.fetchval(

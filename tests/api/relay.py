@@ -16,7 +16,12 @@ class Relay:
     port: int
     is_cut: bool = False
     is_swallowing: bool = False
+    is_deaf: bool = False
+    """What the database answers is swallowed; what it is asked arrives."""
+    deafening: bytes | None = None
+    """Deaf from the moment that this is asked."""
     writers: set[asyncio.StreamWriter] = field(default_factory=set)
+    calls: set[asyncio.Task[None]] = field(default_factory=set)
 
     def cut(self) -> None:
         """Reset every connection, and each new one."""
@@ -24,18 +29,37 @@ class Relay:
         for writer in self.writers:
             writer.transport.abort()
 
+    def reset(self) -> None:
+        """Hear again, and drop every connection; new ones are welcome."""
+        self.is_deaf, self.deafening = False, None
+        for writer in self.writers:
+            writer.transport.abort()
+
     async def take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        call = asyncio.current_task()
+        assert call is not None
+        self.calls.add(call)
         self.writers.add(writer)
         far_reader, far_writer = await asyncio.open_connection(self.host, self.port)
         self.writers.add(far_writer)
         if self.is_cut:
             self.cut()
-        await asyncio.gather(self._pump(reader, far_writer), self._pump(far_reader, writer))
+        await asyncio.gather(
+            self._pump(reader, far_writer), self._pump(far_reader, writer, is_answer=True)
+        )
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        *,
+        is_answer: bool = False,
+    ) -> None:
         with suppress(ConnectionError):
             while chunk := await reader.read(65536):
-                if not self.is_swallowing:
+                if not is_answer and self.deafening and self.deafening in chunk:
+                    self.is_deaf = True
+                if not self.is_swallowing and not (is_answer and self.is_deaf):
                     writer.write(chunk)
                     await writer.drain()
         writer.transport.abort()
@@ -55,3 +79,4 @@ async def relayed(database_url: str) -> AsyncIterator[tuple[Relay, str]]:
     finally:
         relay.cut()
         server.close()
+        await asyncio.gather(*relay.calls, return_exceptions=True)

@@ -6,9 +6,10 @@ from uuid import UUID
 import pytest
 
 from app.jobs.requests.edit import to_file_ref
+from app.media.data_uri import to_data_uri
 from tests.api.factories import Backstage, Caller, edit
 from tests.jobs.bodies import SMALL_PNG
-from tests.media.images import make_image
+from tests.media.images import make_image, make_noise
 
 BIG_ENOUGH = make_image("PNG", 400, 400)
 
@@ -112,6 +113,54 @@ async def test_the_same_key_brings_the_same_job(caller: Caller) -> None:
     assert second.json()["id"] == first.json()["id"]
     assert second.headers["Location"] == first.headers["Location"]
     assert await caller.backstage.count_jobs(caller.team) == 1
+
+
+async def test_five_replays_of_a_request_with_its_picture_are_one_object_and_one_row(
+    caller: Caller,
+) -> None:
+    headers = {"Idempotency-Key": "order-1"}
+    body = edit(images=[to_data_uri(make_noise("PNG", 400, 400, seed=77), "image/png")])
+
+    answers = [await caller.http.post("/v1/jobs", json=body, headers=headers) for _ in range(5)]
+
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    rows = await caller.backstage.pool.fetch(
+        "select store_key from files where team_id = $1", caller.team.id
+    )
+    assert len(rows) == 1
+    folder = caller.backstage.store_folder / "inputs"
+    sha256 = rows[0]["store_key"].rpartition("/")[2].partition("-")[0]
+    assert len(list(folder.rglob(f"{sha256}*"))) == 1
+
+
+async def test_a_replay_needs_its_files_no_more(caller: Caller) -> None:
+    headers = {"Idempotency-Key": "order-1"}
+    file_id = await caller.backstage.keep_file(caller.team, BIG_ENOUGH)
+    body = edit(images=[to_file_ref(file_id)])
+    first = await caller.http.post("/v1/jobs", json=body, headers=headers)
+    await caller.backstage.pool.execute("delete from files where id = $1", file_id)
+
+    second = await caller.http.post("/v1/jobs", json=body, headers=headers)
+
+    assert (second.status_code, second.json()["id"]) == (202, first.json()["id"])
+
+
+async def test_an_input_of_a_refused_request_does_not_stay_for_days(
+    caller: Caller, backstage: Backstage
+) -> None:
+    moved = "update prices set region = $2 where region = $1"
+    await backstage.pool.execute(moved, "cn-beijing", "elsewhere")
+    try:
+        refused = await caller.http.post("/v1/jobs", json=edit(images=[SMALL_PNG]))
+    finally:
+        await backstage.pool.execute(moved, "elsewhere", "cn-beijing")
+
+    assert refused.status_code == 503
+    hours = await backstage.pool.fetchval(
+        "select extract(epoch from expires_at - now()) / 3600 from files where team_id = $1",
+        caller.team.id,
+    )
+    assert hours <= 1
 
 
 async def test_a_replay_shows_how_the_job_has_ended(caller: Caller) -> None:

@@ -183,3 +183,54 @@ async def test_policy_needs_a_key(client: Client) -> None:
     )
 
     assert (answer.status_code, answer.json()["code"]) == (401, "InvalidApiKey")
+
+
+STRANGE_NAMES = (
+    "".join(map(str, range(1_500))),
+    "a\x00b.png",
+    "\x01.png",
+    "\x7f",
+    " ",
+    ".",
+    "..",
+    "k" * 5_000,
+    "\u202e.png",
+    "\ufffd",
+)
+
+
+@pytest.mark.parametrize("name", STRANGE_NAMES)
+async def test_no_name_of_a_file_is_answered_5xx(client: Client, name: str) -> None:
+    policy = await ask_policy(client)
+
+    answer = await post_form(
+        policy, make_picture(), name="a.png", key=f"{policy['upload_dir']}/{name}"
+    )
+
+    assert answer.status_code < 500, answer.text
+
+
+@pytest.mark.parametrize("field", ["policy", "Signature", "key"])
+@pytest.mark.parametrize("value", ["", "\x00", "caf\u00e9", "k" * 70_000, "bnVsbA==", "W10="])
+async def test_no_field_of_the_form_is_answered_5xx(
+    client: Client, field: str, value: str
+) -> None:
+    policy = await ask_policy(client)
+
+    answer = await post_form(policy, make_picture(), name="a.png", **{field: value})
+
+    assert 400 <= answer.status_code < 500, answer.text
+
+
+async def test_a_file_in_front_of_its_policy_is_refused_unread(client: Client) -> None:
+    policy = await ask_policy(client)
+    head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+    async with httpx.AsyncClient(trust_env=False, timeout=20) as http:
+        answer = await http.post(
+            policy["upload_host"],
+            content=head + b"x" * 5_000_000,
+            headers={"Content-Type": "multipart/form-data; boundary=b"},
+        )
+
+    assert answer.status_code == 403
+    assert "AccessDenied" in answer.text

@@ -43,7 +43,9 @@ async def bridge(
         pool = await open_pool(database_url, max_size=4)
         async with running_api(settings) as url:
             store = open_store(settings.resolved_store_url())
-            backstage = Backstage(url, pool, sessions, make_vault(), store, account)
+            backstage = Backstage(
+                url, pool, sessions, make_vault(), store, folder / "store", account
+            )
             yield Bridge(database_url, url, certificate_url, key, backstage)
         await pool.close()
         await engine.dispose()

@@ -53,6 +53,7 @@ class Scene:
         *,
         idempotency: Idempotency | None = None,
         team_id: UUID | None = None,
+        input_ids: tuple[UUID, ...] = (),
         **changes: Any,
     ) -> NewJob:
         """A checked request, as the doors hand it to the intake."""
@@ -75,7 +76,7 @@ class Scene:
             "priority": "interactive",
             "ttl_seconds": 3_600,
         } | changes
-        return NewJob(job_id, team_id or self.team_id, row["model"], row, idempotency)
+        return NewJob(job_id, team_id or self.team_id, row["model"], row, idempotency, input_ids)
 
     async def store(self, *jobs: NewJob) -> list[Outcome]:
         async with transaction(self.pool) as connection:

@@ -24,7 +24,7 @@ from app.jobs.engine.sweep import expire_queued
 from app.jobs.intake import BATCH_LIMIT, WAITING_LIMIT, Intake
 from app.kit.crypto import Vault
 from app.kit.errors import GatewayError, Unavailable
-from app.kit.postgres.database import Connection, Pool, Sessions, open_pool, transaction
+from app.kit.postgres.database import Connection, Pool, Sessions, open_pool, transaction_within
 from app.kit.postgres.presence import Presence
 from tests.factories import make_account, make_price, make_team
 from tests.jobs.scene import Scene
@@ -226,12 +226,12 @@ async def test_a_guard_whose_client_left_stands_for_its_job_until_it_is_over(
     await wait_until(lambda: _is_present(scene.pool, presence))
     async with running_intake(scene.pool) as intake:
         first = await intake.accept(scene.ask(idempotency=guard))
-        await intake.arm_guard(scene.team_id, guard.key)
+        await intake.guards.arm(scene.team_id, guard.key, first.job_id)
         again = await intake.accept(scene.ask(idempotency=guard))
         seconds = await scene.pool.fetchval(
             "select extract(epoch from expires_at - now()) from idempotency_keys"
         )
-        await intake.release_guard(scene.team_id, guard.key)
+        await intake.guards.release(scene.team_id, guard.key, first.job_id)
         later = await intake.accept(scene.ask(idempotency=guard))
     stop.set()
     await here
@@ -365,12 +365,12 @@ async def test_a_job_whose_commit_came_through_is_accepted_though_the_connection
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @asynccontextmanager
-    async def broken_after_commit(pool: Pool) -> AsyncIterator[Connection]:
-        async with transaction(pool) as connection:
+    async def broken_after_commit(pool: Pool, seconds: float) -> AsyncIterator[Connection]:
+        async with transaction_within(pool, seconds) as connection:
             yield connection
         raise ConnectionResetError
 
-    monkeypatch.setattr("app.jobs.intake.transaction", broken_after_commit)
+    monkeypatch.setattr("app.jobs.intake.transaction_within", broken_after_commit)
     async with running_intake(scene.pool) as intake:
         acceptance = await intake.accept(scene.ask())
 

@@ -12,16 +12,17 @@ from app.jobs.core.state import Unprepared
 from app.jobs.engine.submit import Submission, submit
 from app.jobs.lifecycle import Fence
 from app.kit.postgres.database import Pool, Sessions
-from app.media.files import FileOrigin, delete_expired_files, insert_file, keep_content
-from app.media.inspect import inspect_image
+from app.media.files import delete_expired_files
 from app.media.register import DatabaseRegister
-from app.media.store import PictureStore, StoreUnavailable, open_store
+from app.media.store import PictureStore, StoreUnavailable, content_key, open_store
 from tests.factories import make_team
 from tests.media.images import make_image
+from tests.media.kept import keep_until
 
 NOBODY = cast("DashScope", None)
 """No call goes upstream: the inputs come first."""
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
+CONTENT = make_image("PNG", 400, 400)
 
 
 @pytest.fixture
@@ -49,8 +50,8 @@ async def try_to_send(store: PictureStore, key: str) -> Unprepared:
 async def test_an_unmounted_disk_delays_a_job_and_a_deleted_input_fails_it(
     store: PictureStore, folder: Path
 ) -> None:
-    content = make_image("PNG", 400, 400)
-    key = await keep_content(store, content, inspect_image(content))
+    key = content_key("inputs", "ab" * 32)
+    await store.put(key, CONTENT)
     folder.rename(folder.with_name("away"))
     folder.mkdir()
 
@@ -68,10 +69,7 @@ async def test_a_database_restored_beside_an_empty_store_says_so_and_forgets_no_
     store: PictureStore, pool: Pool, sessions: Sessions, tmp_path: Path
 ) -> None:
     team = await make_team(sessions)
-    content = make_image("PNG", 400, 400)
-    facts = inspect_image(content)
-    key = await keep_content(store, content, facts)
-    await insert_file(pool, FileOrigin(team.id, LONG_AGO), facts, store_key=key)
+    key = (await keep_until(pool, store, team.id, CONTENT, LONG_AGO)).store_key
     empty = open_store((tmp_path / "empty").as_uri(), register=DatabaseRegister(pool))
 
     with pytest.raises(StoreUnavailable, match=r"Mount or restore the right one.*mark it: echo"):
@@ -85,17 +83,15 @@ async def test_a_gateway_of_before_the_mark_takes_its_own_store_and_no_empty_one
     pool: Pool, sessions: Sessions, folder: Path, tmp_path: Path
 ) -> None:
     team = await make_team(sessions)
-    content = make_image("PNG", 400, 400)
-    facts = inspect_image(content)
-    key = await keep_content(open_store(folder.as_uri()), content, facts)
     later = datetime(2099, 1, 1, tzinfo=UTC)
-    await insert_file(pool, FileOrigin(team.id, later), facts, store_key=key)
+    before = open_store(folder.as_uri())
+    key = (await keep_until(pool, before, team.id, CONTENT, later)).store_key
     await pool.execute("update picture_store set registered_at = now() + interval '1 s'")
 
     with pytest.raises(StoreUnavailable, match="it is not mounted"):
         await open_store((tmp_path / "empty").as_uri(), register=DatabaseRegister(pool)).put(
-            key, content
+            key, CONTENT
         )
-    await open_store(folder.as_uri(), register=DatabaseRegister(pool)).put(key, content)
+    await open_store(folder.as_uri(), register=DatabaseRegister(pool)).put(key, CONTENT)
 
     assert await pool.fetchval("select is_marked from picture_store")

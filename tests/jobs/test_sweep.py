@@ -12,20 +12,15 @@ from app.jobs.engine.judge import Judge
 from app.jobs.engine.sweep import BATCH, MONTHS_AHEAD, Upkeep, expire_queued
 from app.jobs.lifecycle import Requeue
 from app.kit.postgres.database import Pool
-from app.media.files import (
-    FileOrigin,
-    apart_files,
-    delete_expired_files,
-    insert_file,
-    keep_content,
-)
-from app.media.inspect import inspect_image
+from app.media.files import apart_files, delete_expired_files
 from app.media.store import PictureStore, open_store
 from tests.jobs.scene import Scene
-from tests.media.images import make_image
+from tests.media.images import make_image, make_noise
+from tests.media.kept import keep_until
 from tests.media.stored import is_stored
 
 RULES = Rules(settle=timedelta(0))
+LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -88,21 +83,14 @@ async def test_keys_and_files_whose_time_is_over_go_and_the_others_stay(
         "update idempotency_keys set expires_at = now() - interval '1 s' where key = 'old'"
     )
     content = make_image("PNG", 400, 400)
-    facts = inspect_image(content)
-    store_key = await keep_content(store, content, facts)
-    await insert_file(
-        scene.pool,
-        FileOrigin(scene.team_id, datetime(2026, 1, 1, tzinfo=UTC)),
-        facts,
-        store_key=store_key,
-    )
+    file = await keep_until(scene.pool, store, scene.team_id, content, LONG_AGO)
 
     assert await Upkeep(scene.pool, store).tidy() is False
 
     keys = await scene.pool.fetch("select key from idempotency_keys")
     assert [row["key"] for row in keys] == ["kept"]
     assert await scene.pool.fetchval("select count(*) from files") == 0
-    assert not await is_stored(store, store_key)
+    assert not await is_stored(store, file.store_key)
 
 
 async def test_more_than_a_batch_of_old_keys_says_that_there_is_more(
@@ -146,11 +134,8 @@ async def test_a_store_that_deletes_nothing_keeps_no_other_chore_from_its_work(
     scene: Scene, tmp_path: Path
 ) -> None:
     store = open_store((tmp_path / "store").as_uri())
-    content = make_image("PNG", 400, 400)
-    origin = FileOrigin(scene.team_id, datetime(2026, 1, 1, tzinfo=UTC))
-    for _ in range(5):
-        store_key = await keep_content(store, content, inspect_image(content))
-        await insert_file(scene.pool, origin, inspect_image(content), store_key=store_key)
+    for seed in range(5):
+        await keep_until(scene.pool, store, scene.team_id, make_noise(seed=seed), LONG_AGO)
     for name in sorted(await list_parts(scene.pool) - {"job_events_rest"})[1:]:
         await scene.pool.execute(f"drop table {name}")
     (tmp_path / "store").rename(tmp_path / "unmounted")
@@ -170,13 +155,13 @@ async def test_a_store_that_deletes_nothing_keeps_no_other_chore_from_its_work(
 async def test_files_that_cannot_be_deleted_do_not_fill_the_batch_for_ever(
     scene: Scene, store: PictureStore
 ) -> None:
-    content = make_image("PNG", 400, 400)
-    facts = inspect_image(content)
     apart = apart_files()
     for number, key in enumerate(("no key/../at all", "neither//this", None)):
-        origin = FileOrigin(scene.team_id, datetime(2026, 1, 1 + number, tzinfo=UTC))
-        store_key = key or await keep_content(store, content, facts)
-        await insert_file(scene.pool, origin, facts, store_key=store_key)
+        expired_at = LONG_AGO + timedelta(days=number)
+        content = make_noise(seed=number)
+        file = await keep_until(scene.pool, store, scene.team_id, content, expired_at)
+        if key:
+            await scene.pool.execute("update files set store_key = $2 where id = $1", file.id, key)
 
     deleted = [
         await delete_expired_files(scene.pool, store, limit=2, apart=apart) for _ in range(2)

@@ -91,7 +91,7 @@ class Upkeep:
         deleted = await delete_expired_files(
             self._pool, self._store, limit=BATCH, apart=self._files
         )
-        return deleted == BATCH
+        return deleted >= BATCH
 
     async def _sweep_store(self) -> bool:
         await self._store.sweep_leftovers()

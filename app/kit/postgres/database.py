@@ -1,9 +1,10 @@
 """Postgres twice over one URL: SQLAlchemy for the slices, asyncpg for the hot statements."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import asyncpg
 import orjson
@@ -31,7 +32,8 @@ CONNECTION_TROUBLE = (
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
-    asyncpg.TooManyConnectionsError,
+    # Too many connections, a full disk, no memory.
+    asyncpg.InsufficientResourcesError,
     asyncpg.IdleSessionTimeoutError,
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.ReadOnlySQLTransactionError,
@@ -40,6 +42,7 @@ CONNECTION_TROUBLE = (
     # A migration has changed a type under a statement that this connection had prepared.
     asyncpg.InvalidCachedStatementError,
     asyncpg.OutdatedSchemaCacheError,
+    asyncpg.LockNotAvailableError,
     # How asyncpg stumbles over a connection that was ended while it lay idle.
     asyncpg.InternalClientError,
 )
@@ -53,6 +56,8 @@ COMMAND_TIMEOUT_SECONDS = STATEMENT_TIMEOUT_SECONDS + 5
 """For a network that swallows everything: the server's own limit does not reach us then."""
 IDLE_TRANSACTION_TIMEOUT_SECONDS = 60
 CONNECT_TIMEOUT_SECONDS = 10
+ACQUIRE_TIMEOUT_SECONDS = 20
+"""Who waits longer for a connection of the pool hears so; nobody waits for ever."""
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -92,12 +97,30 @@ def make_sessions(engine: AsyncEngine) -> Sessions:
     return async_sessionmaker(engine, expire_on_commit=False, autoflush=False)
 
 
+if TYPE_CHECKING:
+    _Pool = asyncpg.Pool[asyncpg.Record]
+else:
+    _Pool = asyncpg.Pool
+
+
+class _BoundedPool(_Pool):
+    """A pool whose connections are waited for, and given back, for so long and no longer."""
+
+    def acquire(self, *, timeout: float | None = None) -> Any:
+        return super().acquire(timeout=ACQUIRE_TIMEOUT_SECONDS if timeout is None else timeout)
+
+
 async def open_pool(url: str, *, max_size: int) -> Pool:
     """A pool of asyncpg connections; JSON columns are Python values on both sides."""
-    return await asyncpg.create_pool(
+    return await _BoundedPool(
         to_asyncpg_dsn(url),
+        connection_class=asyncpg.Connection,
+        record_class=asyncpg.Record,
         min_size=1,
         max_size=max_size,
+        max_queries=50_000,
+        max_inactive_connection_lifetime=300.0,
+        loop=None,
         timeout=CONNECT_TIMEOUT_SECONDS,
         command_timeout=COMMAND_TIMEOUT_SECONDS,
         init=prepare_connection,
@@ -133,6 +156,25 @@ async def transaction(pool: Pool) -> AsyncIterator[Connection]:
     """One short transaction; nothing that waits for a network or a disk belongs inside."""
     async with pool.acquire() as connection, connection.transaction():
         yield connection
+
+
+@asynccontextmanager
+async def transaction_within(pool: Pool, seconds: float) -> AsyncIterator[Connection]:
+    """A transaction whose connection is cut when its time is over, without a farewell.
+
+    In a network that swallows everything a rollback would hang as well. Raises what a lost
+    connection raises, or TimeoutError when there was no connection to be had.
+    """
+    loop = asyncio.get_running_loop()
+    until = loop.time() + seconds
+    connection = await pool.acquire(timeout=seconds)
+    watchdog = loop.call_at(until, connection.terminate)
+    try:
+        async with connection.transaction():
+            yield connection
+    finally:
+        watchdog.cancel()
+        await pool.release(connection)
 
 
 def _server_settings() -> dict[str, str]:
