@@ -46,6 +46,15 @@ class Job(Base):
         ),
         CheckConstraint("image_count between 0 and n", name="image_count_in_range"),
         Index("ix_jobs_team_id_id", "team_id", text("id desc")),
+        Index(
+            "ix_jobs_team_id_status_id",
+            "team_id",
+            "status",
+            text("id desc"),
+            postgresql_where=text("status is not null"),
+        ),
+        Index("ix_jobs_team_id_model_id", "team_id", "model", text("id desc")),
+        Index("ix_jobs_key_id_id", "key_id", text("id desc")),
         Index("ix_jobs_team_id_finished_at", "team_id", "finished_at"),
     )
 
@@ -139,9 +148,17 @@ class JobRun(Base):
             postgresql_where=text("status = 'finalizing'"),
         ),
         Index(
-            "ix_job_runs_queued_expires_at",
+            "ix_job_runs_team_expires_at",
+            "model",
+            "team_id",
             "expires_at",
             postgresql_where=text("status = 'queued'"),
+        ),
+        Index("ix_job_runs_team_id_status_job_id", "team_id", "status", text("job_id desc")),
+        Index(
+            "ix_job_runs_attention",
+            text("job_id desc"),
+            postgresql_where=text("attention_code is not null"),
         ),
         {
             "postgresql_with": {
@@ -176,6 +193,20 @@ class JobRun(Base):
     attention_code: Mapped[str | None] = mapped_column(Text)
     attention_since: Mapped[datetime | None]
     attention_detail: Mapped[str | None] = mapped_column(Text)
+
+
+class JobLabel(Base):
+    """Which jobs carry a pair of metadata, in the order of a list; kept by a trigger of `jobs`.
+
+    `label` is the first 16 bytes of the SHA-256 of "name=value". Without a reference to the job:
+    the trigger writes and deletes both together, and a check would cost each create a look-up.
+    """
+
+    __tablename__ = "job_labels"
+
+    team_id: Mapped[UUID] = mapped_column(primary_key=True)
+    label: Mapped[UUID] = mapped_column(primary_key=True)
+    job_id: Mapped[UUID] = mapped_column(primary_key=True)
 
 
 class Attempt(Base):
@@ -281,7 +312,10 @@ class IdempotencyKey(Base):
     """
 
     __tablename__ = "idempotency_keys"
-    __table_args__ = (Index("ix_idempotency_keys_expires_at", "expires_at"),)
+    __table_args__ = (
+        Index("ix_idempotency_keys_expires_at", "expires_at"),
+        Index("ix_idempotency_keys_job_id", "job_id"),
+    )
 
     team_id: Mapped[UUID] = mapped_column(ForeignKey("teams.id"), primary_key=True)
     key: Mapped[str] = mapped_column(Text, primary_key=True)

@@ -1,5 +1,6 @@
 """The schema's version: bring it to head under an advisory lock, tell whether it is there."""
 
+import asyncio
 import re
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from app.kit.postgres.database import Pool
 
 MIGRATIONS = Path(__file__).parents[3] / "migrations"
 MIGRATION_LOCK = 0x6461_7368_0001
+LOCK_RETRY_SECONDS = 0.1
 _PARTITION = re.compile(r"_(y\d{4}m\d{2}|rest)$")
 
 
@@ -27,7 +29,12 @@ async def migrate(engine: AsyncEngine, revision: str = "head") -> None:
     """Bring the schema to a revision; a second process waits for the first and finds it done."""
     async with engine.connect() as connection:
         await connection.execute(text("set statement_timeout = 0"))
-        await connection.execute(text(f"select pg_advisory_lock({MIGRATION_LOCK})"))
+        await connection.commit()
+        # A statement that waits for the lock would itself be waited for by an index that is made
+        # concurrently: asking again holds nothing in between.
+        while not await connection.scalar(text(f"select pg_try_advisory_lock({MIGRATION_LOCK})")):
+            await connection.rollback()
+            await asyncio.sleep(LOCK_RETRY_SECONDS)
         await connection.commit()
         try:
             await connection.run_sync(_move_to, revision)
