@@ -13,7 +13,14 @@ from app.jobs.intake import Intake
 from app.kit.clock import Clock, utc_now
 from app.kit.crypto import Vault
 from app.kit.errors import Unavailable
-from app.kit.postgres.database import Pool, Sessions, make_engine, make_sessions, open_pool
+from app.kit.postgres.database import (
+    Pool,
+    Sessions,
+    make_engine,
+    make_sessions,
+    open_list_pool,
+    open_pool,
+)
 from app.kit.postgres.listener import Listener
 from app.kit.postgres.presence import Presence
 from app.kit.postgres.schema import find_revision, head_revision
@@ -37,6 +44,11 @@ class Resources:
     engine: AsyncEngine
     sessions: Sessions
     pool: Pool
+    """Creates, wishes and the engine."""
+    reads: Pool
+    """Single jobs and pictures."""
+    lists: Pool
+    """Lists and reports, with little time each: they may hold up each other and nobody else."""
     vault: Vault
     store: PictureStore
     listener: Listener
@@ -63,14 +75,21 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
     async with AsyncExitStack() as stack:
         engine = make_engine(url)
         stack.push_async_callback(engine.dispose)
-        pool = await open_pool(url, max_size=settings.database_pool_size)
+        size = settings.database_pool_size
+        pool = await open_pool(url, max_size=size)
         stack.push_async_callback(pool.close)
+        reads = await open_pool(url, max_size=max(size // 2, 1), min_size=0)
+        stack.push_async_callback(reads.close)
+        lists = await open_list_pool(url, max_size=max(size // 4, 1))
+        stack.push_async_callback(lists.close)
         yield Resources(
             settings=settings,
             database_url=url,
             engine=engine,
             sessions=make_sessions(engine),
             pool=pool,
+            reads=reads,
+            lists=lists,
             vault=vault,
             store=open_store(settings.resolved_store_url()),
             listener=Listener(url, CHANNELS),

@@ -24,10 +24,11 @@ from app.jobs.acceptance import Acceptance, Idempotency
 from app.jobs.cancel import CancelResult, cancel_job
 from app.jobs.lifecycle import JobStatus
 from app.jobs.links import Links
+from app.jobs.lists import list_jobs
 from app.jobs.queue.standing import find_place
 from app.jobs.requests.edit import EditRequest, fingerprint
 from app.jobs.requests.parse_native import parse_native
-from app.jobs.store import JobRecord, get_job, list_jobs
+from app.jobs.store import JobRecord, get_job
 from app.jobs.view import JobView, to_job_view, to_public
 from app.kit.errors import Conflict, InvalidRequest
 from app.kit.paging import make_cursor
@@ -134,28 +135,28 @@ async def list_team_jobs(
     caller: Reader,
     query: Annotated[ListQuery, Query()],
 ) -> Response:
-    """Newest first. Filter by metadata with `metadata.NAME=VALUE`."""
+    """Newest first. Filter by metadata with `metadata.NAME=VALUE`.
+
+    A page may hold fewer jobs than `limit`, or none, and still have a next one: `has_more` tells.
+    """
     wanted = to_filter(query, request, caller.team_id, doors.base.vault)
-    jobs = await list_jobs(doors.base.pool, wanted, limit=query.limit + 1)
+    page = await list_jobs(doors.base.lists, wanted, limit=query.limit)
     now = doors.base.clock()
-    page = [to_public(to_job_view(job, links, now=now)) for job in jobs[: query.limit]]
-    has_more = len(jobs) > query.limit
-    cursor = make_cursor(doors.base.vault, page[-1]["id"]) if has_more else None
+    following = page.next_before
+    cursor = None if following is None else make_cursor(doors.base.vault, str(following))
     response = JSONResponse(
         {
             "object": "list",
-            "data": page,
-            "has_more": has_more,
+            "data": [to_public(to_job_view(job, links, now=now)) for job in page.jobs],
+            "has_more": cursor is not None,
             "next_cursor": cursor,
             "limit": query.limit,
         },
         headers={"Cache-Control": "no-store"},
     )
     if cursor is not None:
-        following = request.url.include_query_params(cursor=cursor)
-        response.headers["Link"] = (
-            f'<{links.base_url}{following.path}?{following.query}>; rel="next"'
-        )
+        url = request.url.include_query_params(cursor=cursor)
+        response.headers["Link"] = f'<{links.base_url}{url.path}?{url.query}>; rel="next"'
     return response
 
 

@@ -30,7 +30,7 @@ async def wait_for_end(
     with doors.base.listener.subscribed(JOB_CHANGED, str(job_id)) as changed:
         while True:
             changed.clear()
-            job = await get_job(doors.base.pool, job_id, team_id=team_id)
+            job = await get_job(doors.base.reads, job_id, team_id=team_id)
             left = deadline - loop.time()
             if job.status.is_final or left <= 0 or doors.stopping.is_set():
                 return job

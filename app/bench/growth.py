@@ -16,8 +16,10 @@ from app.bench.rig.history import History, make_history
 from app.bench.rig.lane import Lane, open_lane
 from app.bench.rig.loads import queue_jobs, run_script, send_out
 from app.jobs.keeping.turns import claim_kept
+from app.jobs.list_query import JobFilter
+from app.jobs.lists import list_jobs
 from app.jobs.queue.standing import find_place
-from app.jobs.store import JobFilter, get_job, list_jobs
+from app.jobs.store import get_job
 from app.kit.postgres.database import Connection, transaction
 
 SMALL = 100_000

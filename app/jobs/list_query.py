@@ -4,8 +4,9 @@ A list walks one index newest first and looks at no more than SCAN_LIMIT jobs, w
 Each filter that narrows has an index in that order; of several the narrowest leads.
 """
 
+import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from uuid import UUID
@@ -15,10 +16,15 @@ from app.kit.ids import HIGHEST_ID, LOWEST_ID, find_lowest_id
 
 SCAN_LIMIT = 10_000
 """Jobs that one page looks at, and up to which a count is exact."""
+COUNT_SCAN = 12_000
+"""Jobs that a count looks at: some of the newest may lie outside the time that is asked for."""
 PROBE_LIMIT = 500
 """How many jobs of each narrowing filter are counted, to tell which is the narrowest."""
 CLOCK_SKEW_MILLIS = 5 * 60 * 1_000
 """An id carries the clock of the process that made it, `created_at` the database's."""
+
+
+_VALUE = re.compile(r":v(\d+):")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,58 +66,77 @@ class JobFilter:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A walk over an index: its branches' FROM and WHERE, and which filters it answers."""
+    """A walk over an index, newest first: its branches, and which filters it answers.
+
+    A branch that names no `{team}` walks over all teams at once.
+    """
 
     branches: tuple[str, ...]
     answers: frozenset[str]
 
+    @property
+    def is_by_team(self) -> bool:
+        return any("{team}" in branch for branch in self.branches)
 
-@dataclass(slots=True)
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """SQL and its parameters."""
+
+    sql: str
+    values: tuple[object, ...]
+
+
 class ListQuery:
-    """Statements of one filter; `values` are their parameters, in order."""
+    """The statements of one filter; `key_ids` are the keys that go by the name in it."""
 
-    wanted: JobFilter
-    key_ids: Sequence[UUID] = ()
-    """The keys that go by the name that is asked for."""
-    values: list[object] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
+    def __init__(self, wanted: JobFilter, key_ids: Sequence[UUID] = ()) -> None:
+        self._wanted = wanted
+        self._key_ids = key_ids
+        self._values: list[object] = []
         self._bounds = (
-            f"{{id}} >= {self._bind(self.wanted.lowest_id, 'uuid')}"
-            f" and {{id}} < {self._bind(self.wanted.highest_id, 'uuid')}"
+            f"{{id}} >= {self._bind(wanted.lowest_id, 'uuid')}"
+            f" and {{id}} < {self._bind(wanted.highest_id, 'uuid')}"
         )
-        team_id = self.wanted.team_id
-        self._team = None if team_id is None else self._bind(team_id, "uuid")
+        self._team = None if wanted.team_id is None else self._bind(wanted.team_id, "uuid")
         self._conditions = dict(self._list_conditions())
         self.sources = tuple(self._list_sources()) or (self._whole_team(),)
 
-    def probe(self) -> str:
+    @property
+    def is_empty(self) -> bool:
+        """Whether no job can be meant: an unknown key, or no status of ours."""
+        return any(not source.branches for source in self.sources)
+
+    def probe(self) -> Statement:
         """How many jobs each source has, counted up to PROBE_LIMIT; a column each."""
         counts = (
-            f"(select count(*) from ({self._walk(source)} limit {PROBE_LIMIT}) as probe)"
+            f"(select count(*) from ({self._walk(source, PROBE_LIMIT)} limit {PROBE_LIMIT}) as s)"
             for source in self.sources
         )
-        return f"select {', '.join(counts)}"
+        return self._render(f"select {', '.join(counts)}")
 
-    def page(self, source: Source, *, limit: int, offset: int = 0) -> str:
-        """The ids of a page."""
-        return (
+    def page(self, source: Source, select: str, *, limit: int, offset: int = 0) -> Statement:
+        """The jobs of a page, by a statement that ends in what the ids are compared with."""
+        ids = (
             f"select looked.id from {self._look(source, limit + offset)} {self._check(source)}"
             f" order by looked.id desc limit {limit:d} offset {offset:d}"
         )
+        return self._render(f"{select} any(array({ids})) order by jobs.id desc")
 
-    def reach(self, source: Source) -> str:
+    def reach(self, source: Source) -> Statement:
         """How many jobs a page looks at if need be, and the last of them."""
         walk = self._walk(source, SCAN_LIMIT)
-        return (
+        return self._render(
             "select count(*) as looked_at, (array_agg(id order by id))[1] as last_id"
             f" from ({walk} order by id desc limit {SCAN_LIMIT}) as looked"
         )
 
-    def count(self, source: Source) -> str:
-        """How many of the jobs that are looked at the list shows."""
-        return (
-            f"select count(*) from {self._look(source, SCAN_LIMIT)} {self._check(source)}"
+    def count(self, source: Source) -> Statement:
+        """How many jobs the list shows: SCAN_LIMIT at most, of the COUNT_SCAN looked at."""
+        walk = f"({self._walk(source, COUNT_SCAN)} order by id desc limit {COUNT_SCAN}) as looked"
+        return self._render(
+            f"select count(*) from (select from {walk} {self._check(source)} limit {SCAN_LIMIT})"
+            " as shown"
         )
 
     def is_checked(self, source: Source) -> bool:
@@ -123,38 +148,44 @@ class ListQuery:
         walk = self._walk(source, limit)
         return f"({walk} order by id desc limit {limit:d}) as looked"
 
-    def _walk(self, source: Source, each: int | None = None) -> str:
-        """All branches as one; over all teams each team's newest are taken one by one."""
-        if self._team is not None or "teams" in source.answers:
+    def _walk(self, source: Source, limit: int) -> str:
+        """All branches as one; for all teams each team's newest are taken one by one."""
+        if self._team is None and source.is_by_team:
+            walks = [
+                "select newest.id from teams cross join lateral ("
+                f"{branch.format(team='teams.id')} order by 1 desc limit {limit:d}) as newest"
+                for branch in source.branches
+            ]
+        else:
             walks = [branch.format(team=self._team) for branch in source.branches]
-            return f"select id from ({' union all '.join(walks)}) as walk"
-        limit = PROBE_LIMIT if each is None else each
-        walks = [
-            "select newest.id from teams cross join lateral ("
-            f"{branch.format(team='teams.id')} order by 1 desc limit {limit}) as newest"
-            for branch in source.branches
-        ]
+            if len(walks) > 1:
+                walks = [f"({walk} order by 1 desc limit {limit:d})" for walk in walks]
         return f"select id from ({' union all '.join(walks)}) as walk"
 
     def _check(self, source: Source) -> str:
         left = self._left(source)
         if not left:
             return ""
+        # Fenced off (offset 0): job by job as the walk comes to it, until the page is full.
+        runs = ""
+        if any("runs." in condition for condition in left):
+            runs = (
+                " left join lateral (select status, attention_code from job_runs"
+                " where job_id = looked.id offset 0) as runs on true"
+            )
         return (
-            "join jobs on jobs.id = looked.id left join job_runs as runs on runs.job_id = jobs.id"
-            f" where {' and '.join(left)}"
+            "cross join lateral (select * from jobs where jobs.id = looked.id offset 0) as jobs"
+            f"{runs} where {' and '.join(left)}"
         )
 
     def _left(self, source: Source) -> list[str]:
         """The conditions that the walk does not see to by itself."""
         return [
-            condition
-            for name, condition in self._conditions.items()
-            if name not in source.answers
+            condition for name, condition in self._conditions.items() if name not in source.answers
         ]
 
     def _list_conditions(self) -> Iterator[tuple[str, str]]:
-        wanted = self.wanted
+        wanted = self._wanted
         if self._team is not None:
             yield "team", f"jobs.team_id = {self._team}"
         if wanted.statuses:
@@ -167,7 +198,7 @@ class ListQuery:
             until = self._bind(wanted.created_before, "timestamptz")
             yield "until", f"jobs.created_at < {until}"
         if wanted.key_name is not None:
-            yield "key", f"jobs.key_id = any({self._bind(list(self.key_ids), 'uuid[]')})"
+            yield "key", f"jobs.key_id = any({self._bind(list(self._key_ids), 'uuid[]')})"
         if wanted.model is not None:
             yield "model", f"jobs.model = {self._bind(wanted.model, 'text')}"
         if wanted.needs_attention:
@@ -177,58 +208,62 @@ class ListQuery:
 
     def _list_sources(self) -> Iterator[Source]:
         """Those that narrow, the one that usually narrows most first."""
-        wanted, jobs = self.wanted, self._bounds.format(id="jobs.id")
+        wanted, jobs = self._wanted, self._bounds.format(id="jobs.id")
         runs = self._bounds.format(id="job_id")
+        of_jobs, of_runs = (
+            "select jobs.id from jobs where",
+            "select job_id as id from job_runs where",
+        )
         if wanted.only_id is not None:
-            yield Source((f"select id from jobs where {jobs}",), frozenset({"teams"}))
+            yield Source((f"{of_jobs} {jobs}",), frozenset())
             return
         if wanted.needs_attention:
-            flagged = f"select job_id as id from job_runs where attention_code is not null and {runs}"
-            yield Source((flagged,), frozenset({"attention", "teams"}))
+            flagged = f"{of_runs} attention_code is not null and {runs}"
+            yield Source((flagged,), frozenset({"attention"}))
         for pair in (wanted.metadata or {}).items():
             label = self._bind(make_label(*pair), "uuid")
-            labeled = (
-                "select job_id as id from job_labels"
-                f" where team_id = {{team}} and label = {label} and {runs}"
-            )
-            yield Source((labeled,), frozenset({"team"}))
+            labeled = "select job_id as id from job_labels where"
+            answers = {"team", "metadata"} if len(wanted.metadata or ()) == 1 else {"team"}
+            walk = f"{labeled} team_id = {{team}} and label = {label} and {runs}"
+            yield Source((walk,), frozenset(answers))
         if wanted.key_name is not None:
-            keyed = (
-                f"select id from jobs where key_id = {self._bind(key_id, 'uuid')} and {jobs}"
-                for key_id in self.key_ids
-            )
-            yield Source(tuple(keyed), frozenset({"key", "teams"}))
+            keys = [self._bind(key_id, "uuid") for key_id in self._key_ids]
+            keyed = tuple(f"{of_jobs} key_id = {key} and {jobs}" for key in keys)
+            yield Source(keyed, frozenset({"team", "key"}))
         if wanted.statuses:
-            yield Source(tuple(self._list_by_status(jobs, runs)), frozenset({"team", "status"}))
+            known = [status for status in wanted.statuses if status in set(JobStatus)]
+            by_status = (
+                f"{of_jobs if status in FINAL else of_runs} team_id = {{team}}"
+                f" and status = {self._bind(status, 'text')}"
+                f" and {jobs if status in FINAL else runs}"
+                for status in known
+            )
+            yield Source(tuple(by_status), frozenset({"team", "status"}))
         if wanted.model is not None:
             model = self._bind(wanted.model, "text")
-            of_model = f"select id from jobs where team_id = {{team}} and model = {model} and {jobs}"
+            of_model = f"{of_jobs} team_id = {{team}} and model = {model} and {jobs}"
             yield Source((of_model,), frozenset({"team", "model"}))
 
-    def _list_by_status(self, jobs: str, runs: str) -> Iterator[str]:
-        for status in self.wanted.statuses:
-            value = self._bind(status, "text")
-            if JobStatus(status) in FINAL:
-                yield f"select id from jobs where team_id = {{team}} and status = {value} and {jobs}"
-            else:
-                yield (
-                    "select job_id as id from job_runs"
-                    f" where team_id = {{team}} and status = {value} and {runs}"
-                )
-
     def _whole_team(self) -> Source:
-        jobs = self._bounds.format(id="jobs.id")
-        if self._team is None:
-            return Source((f"select id from jobs where {jobs}",), frozenset({"teams"}))
-        return Source(
-            (f"select id from jobs where team_id = {{team}} and {jobs}",), frozenset({"team"})
-        )
+        of_team = "" if self._team is None else "team_id = {team} and "
+        walk = f"select jobs.id from jobs where {of_team}{self._bounds.format(id='jobs.id')}"
+        return Source((walk,), frozenset({"team"}))
 
     def _bind(self, value: object, kind: str) -> str:
-        self.values.append(value)
-        return f"${len(self.values)}::{kind}"
+        self._values.append(value)
+        return f":v{len(self._values) - 1}:::{kind}"
+
+    def _render(self, sql: str) -> Statement:
+        """With the values that the statement names, numbered as they come."""
+        used: dict[int, int] = {}
+
+        def number(found: re.Match[str]) -> str:
+            return f"${used.setdefault(int(found[1]), len(used) + 1)}"
+
+        numbered = _VALUE.sub(number, sql)
+        return Statement(numbered, tuple(self._values[index] for index in used))
 
 
 def make_label(name: str, value: str) -> UUID:
     """What `job_labels` keeps of a pair of metadata."""
-    return UUID(bytes=sha256(f"{name}={value}".encode()).digest()[:16])
+    return UUID(bytes=sha256(f"{len(name)}:{name}{value}".encode()).digest()[:16])

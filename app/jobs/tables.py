@@ -198,8 +198,8 @@ class JobRun(Base):
 class JobLabel(Base):
     """Which jobs carry a pair of metadata, in the order of a list; kept by a trigger of `jobs`.
 
-    `label` is the first 16 bytes of the SHA-256 of "name=value". Without a reference to the job:
-    the trigger writes and deletes both together, and a check would cost each create a look-up.
+    `label` is the first 16 bytes of the SHA-256 of the pair. Without a reference to the job: the
+    trigger writes and deletes both together, and a check would cost each create a look-up.
     """
 
     __tablename__ = "job_labels"

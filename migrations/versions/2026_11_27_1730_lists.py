@@ -32,7 +32,10 @@ INDEXES = {
 }
 REPLACED = {"ix_job_runs_queued_expires_at": "job_runs (expires_at) where status = 'queued'"}
 
-LABEL = "encode(substring(sha256(convert_to(key || '=' || value, 'UTF8')) for 16), 'hex')::uuid"
+LABEL = (
+    "encode(substring(sha256(convert_to(length(key) || ':' || key || value, 'UTF8')) for 16),"
+    " 'hex')::uuid"
+)
 
 KEEP_LABELS = f"""
 create or replace function keep_job_labels() returns trigger language plpgsql as $$
