@@ -1,5 +1,6 @@
 """The story of a job, as it is written: each event wakes whoever waits for that job."""
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -20,7 +21,14 @@ async def write_event(
     connection: Connection, job_id: UUID, kind: str, detail: dict[str, Any]
 ) -> None:
     """Append to the job's story; at the commit whoever waits for the job wakes."""
-    await connection.execute(_WRITE_EVENT, job_id, kind, detail, JOB_CHANGED, str(job_id))
+    await write_events(connection, [job_id], kind, detail)
+
+
+async def write_events(
+    connection: Connection, job_ids: Sequence[UUID], kind: str, detail: dict[str, Any]
+) -> None:
+    """The same of several jobs."""
+    await connection.execute(_WRITE_EVENTS, list(job_ids), kind, detail, JOB_CHANGED)
 
 
 async def wake(connection: Connection, channel: str) -> None:
@@ -33,9 +41,12 @@ async def hint_task(pool: Pool, task_id: str) -> bool:
     return await pool.fetchrow(_HINT, TASK_HINTED, task_id) is not None
 
 
-_WRITE_EVENT = """
-with written as (insert into job_events (at, job_id, type, detail) values (now(), $1, $2, $3))
-select pg_notify($4, $5)
+_WRITE_EVENTS = """
+with written as (
+    insert into job_events (at, job_id, type, detail)
+    select now(), job_id, $2, $3 from unnest($1::uuid[]) as told (job_id)
+)
+select pg_notify($4, job_id::text) from unnest($1::uuid[]) as told (job_id)
 """
 
 _HINT = """
