@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.jobs.accept import AcceptDesk
 from app.jobs.events import CHANNELS
 from app.jobs.intake import Intake
+from app.jobs.queue.board import Board
 from app.kit.clock import Clock, utc_now
 from app.kit.crypto import Vault
 from app.kit.errors import Unavailable
@@ -62,6 +63,7 @@ class Doors:
     base: Resources
     keys: KeyRing
     accept: AcceptDesk
+    board: Board
     presence: Presence
     stopping: asyncio.Event
     """Set when the process is asked to stop: whoever holds an answer back gives it now."""
@@ -119,6 +121,7 @@ async def open_doors(base: Resources, stopping: asyncio.Event) -> AsyncIterator[
                 clock=base.clock,
                 job_ttl_seconds=base.settings.job_ttl_seconds,
             ),
+            board=Board(base.reads),
             presence=presence,
             stopping=stopping,
         )

@@ -176,7 +176,7 @@ async def _answer_dry_run(request: Request, doors: Doors, caller: Caller) -> JSO
     async with (await get_bodies(request)).read(request) as body:
         asked = await parse_body(body, _parse)
         view = await dry_run_edit(
-            doors.base.pool, asked, team_id=caller.team_id, clock=doors.base.clock
+            doors.board, asked, team_id=caller.team_id, clock=doors.base.clock
         )
     return JSONResponse(view.model_dump(mode="json"), headers={"Cache-Control": "no-store"})
 
@@ -206,7 +206,7 @@ async def _answer_job(
 ) -> JSONResponse:
     place = None
     if job.status is JobStatus.QUEUED:
-        place = await find_place(doors.base.pool, job.id)
+        place = await find_place(doors.board, job.id)
     view = to_job_view(job, links, now=doors.base.clock(), place=place)
     response = JSONResponse(to_public(view), 200 if job.status.is_final else status_code)
     response.headers["ETag"] = make_etag(sha256(response.body).hexdigest()[:32])

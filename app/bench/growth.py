@@ -18,6 +18,7 @@ from app.bench.rig.loads import queue_jobs, run_script, send_out
 from app.jobs.keeping.turns import claim_kept
 from app.jobs.list_query import JobFilter
 from app.jobs.lists import list_jobs
+from app.jobs.queue.board import Board
 from app.jobs.queue.standing import find_place
 from app.jobs.store import get_job
 from app.kit.postgres.database import Connection, transaction
@@ -160,7 +161,7 @@ async def _list_deep(grown: Grown, number: int) -> None:
 
 
 async def _find_place(grown: Grown, _: int) -> None:
-    await find_place(grown.lane.pool, grown.waiting_id)
+    await find_place(Board(grown.lane.pool), grown.waiting_id)
 
 
 QUERIES: dict[str, Ask] = {

@@ -17,6 +17,7 @@ from app.jobs.explain.story import Story, tell_story
 from app.jobs.lifecycle import JobStatus
 from app.jobs.list_query import JobFilter
 from app.jobs.lists import list_jobs
+from app.jobs.queue.board import Board
 from app.jobs.queue.standing import Place, find_place
 from app.jobs.store import JobRecord, get_job, list_events
 from app.kit.errors import InvalidRequest
@@ -72,7 +73,7 @@ def show_job(*, job_id: AskedJob, as_json: AsJson = False) -> None:
     async def read(pool: Pool) -> tuple[JobRecord, Place | None, Story, list[dict[str, Any]]]:
         job = await get_job(pool, wanted, team_id=None)
         story = tell_story(await load_facts(pool, wanted))
-        return job, await find_place(pool, wanted), story, await list_events(pool, wanted)
+        return job, await find_place(Board(pool), wanted), story, await list_events(pool, wanted)
 
     job, place, story, events = with_pool(settings, read)
     document = to_document(settings, job, place)

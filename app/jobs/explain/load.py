@@ -19,6 +19,7 @@ from app.jobs.explain.facts import (
 )
 from app.jobs.explain.waits import NOTABLE, Wait, find_waits
 from app.jobs.lifecycle import JobStatus
+from app.jobs.queue.board import Board
 from app.jobs.queue.standing import find_place
 from app.kit.errors import NotFound
 from app.kit.postgres.database import Connection, Pool, Record
@@ -33,7 +34,7 @@ LONGEST_PAUSE = timedelta(minutes=15)
 
 async def load_facts(pool: Pool, job_id: UUID) -> Facts:
     """All that is known of a job; raises NotFound."""
-    place = await find_place(pool, job_id)
+    place = await find_place(Board(pool), job_id)
     async with (
         pool.acquire() as connection,
         connection.transaction(isolation="repeatable_read", readonly=True),
