@@ -8,7 +8,7 @@ from uuid import UUID
 from app.billing.ledger import BUDGET, RESERVE, RESERVED
 from app.billing.price_store import find_unit_price
 from app.billing.prices import UnitPrice
-from app.jobs.events import QUEUE_CHANGED
+from app.jobs.events import ACCEPTED, QUEUE_CHANGED
 from app.jobs.queue.clocks import mark_from
 from app.kit.errors import GatewayError, InvalidRequest, Unavailable
 from app.kit.postgres.database import Connection, Record
@@ -231,5 +231,5 @@ reserved as (
     select id, team_id, '{RESERVE}', '{RESERVED}', '{BUDGET}', unit_price * n, currency, n, now()
     from new
 )
-select pg_notify($2, '')
+select pg_notify($2, '{ACCEPTED}')
 """

@@ -70,7 +70,7 @@ async def end(
     run = await connection.fetchrow(
         """
         delete from job_runs where job_id = $1 and attempt = $2 and status = any($3)
-        returning submitted_at
+        returning submitted_at, slot
         """,
         fence.job_id,
         fence.attempt,
@@ -87,7 +87,8 @@ async def end(
     if error is not None:
         detail |= {"code": error[0], "message": error[1]}
     await write_event(connection, fence.job_id, f"job.{status}", detail)
-    await wake(connection, QUEUE_CHANGED)
+    if run["slot"] is not None:
+        await wake(connection, QUEUE_CHANGED)
 
 
 async def end_expired(connection: Connection, job_ids: Sequence[UUID]) -> int:

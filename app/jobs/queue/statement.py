@@ -204,6 +204,7 @@ select
         ) then {GIVE_WAY_SECONDS}
         else {SWEEP_SECONDS}
     end as wait_seconds,
+    exists (select from slot) as has_room,
     claimed.attempt, statement_timestamp() as intended_at,
     jobs.id as job_id, jobs.model, jobs.prompt, jobs.negative_prompt, jobs.images,
     jobs.n, jobs.size, jobs.seed, jobs.watermark, jobs.prompt_extend
