@@ -1,6 +1,6 @@
 """The statement of a list: which index leads, what is checked on the way (pure).
 
-A list walks one index newest first and looks at no more than SCAN_LIMIT jobs, whatever is asked.
+A page walks one index newest first and looks at no more than PAGE_LOOKS jobs, whatever is asked.
 Each filter that narrows has an index in that order; of several the narrowest leads.
 """
 
@@ -14,10 +14,13 @@ from uuid import UUID
 from app.jobs.lifecycle import FINAL, JobStatus
 from app.kit.ids import HIGHEST_ID, LOWEST_ID, find_lowest_id
 
-SCAN_LIMIT = 10_000
-"""Jobs that one page looks at, and up to which a count is exact."""
-COUNT_SCAN = 12_000
-"""Jobs that a count looks at: some of the newest may lie outside the time that is asked for."""
+PAGE_LOOKS = 4_000
+"""Jobs that one page looks at; the next page goes on from there."""
+COUNT_LIMIT = 10_000
+"""Up to which a count is exact."""
+COUNT_LOOKS = 12_000
+"""Jobs that a count and a numbered page look at: more than a count shows, for some of the newest
+may lie outside the time that is asked for."""
 PROBE_LIMIT = 500
 """How many jobs of each narrowing filter are counted, to tell which is the narrowest."""
 CLOCK_SKEW_MILLIS = 5 * 60 * 1_000
@@ -115,36 +118,41 @@ class ListQuery:
         )
         return self._render(f"select {', '.join(counts)}")
 
-    def page(self, source: Source, select: str, *, limit: int, offset: int = 0) -> Statement:
-        """The jobs of a page, by a statement that ends in what the ids are compared with."""
+    def page(
+        self, source: Source, select: str, *, limit: int, offset: int | None = None
+    ) -> Statement:
+        """The jobs of a page, by a statement that ends in what the ids are compared with.
+
+        A page with an offset is one of COUNT_LIMIT jobs.
+        """
+        looks = PAGE_LOOKS if offset is None else COUNT_LOOKS
+        if not self.is_checked(source):
+            looks = min(limit + (offset or 0), looks)
         ids = (
-            f"select looked.id from {self._look(source, limit + offset)} {self._check(source)}"
-            f" order by looked.id desc limit {limit:d} offset {offset:d}"
+            f"select looked.id from {self._look(source, looks)} {self._check(source)}"
+            f" order by looked.id desc limit {limit:d} offset {offset or 0:d}"
         )
         return self._render(f"{select} any(array({ids})) order by jobs.id desc")
 
     def reach(self, source: Source) -> Statement:
         """How many jobs a page looks at if need be, and the last of them."""
-        walk = self._walk(source, SCAN_LIMIT)
         return self._render(
             "select count(*) as looked_at, (array_agg(id order by id))[1] as last_id"
-            f" from ({walk} order by id desc limit {SCAN_LIMIT}) as looked"
+            f" from {self._look(source, PAGE_LOOKS)}"
         )
 
     def count(self, source: Source) -> Statement:
-        """How many jobs the list shows: SCAN_LIMIT at most, of the COUNT_SCAN looked at."""
-        walk = f"({self._walk(source, COUNT_SCAN)} order by id desc limit {COUNT_SCAN}) as looked"
+        """How many jobs the list shows, COUNT_LIMIT at most."""
         return self._render(
-            f"select count(*) from (select from {walk} {self._check(source)} limit {SCAN_LIMIT})"
-            " as shown"
+            f"select count(*) from (select from {self._look(source, COUNT_LOOKS)}"
+            f" {self._check(source)} limit {COUNT_LIMIT}) as shown"
         )
 
     def is_checked(self, source: Source) -> bool:
         """Whether the list shows only some of the jobs of that source."""
         return bool(self._left(source))
 
-    def _look(self, source: Source, wanted: int) -> str:
-        limit = SCAN_LIMIT if self.is_checked(source) else min(wanted, SCAN_LIMIT)
+    def _look(self, source: Source, limit: int) -> str:
         walk = self._walk(source, limit)
         return f"({walk} order by id desc limit {limit:d}) as looked"
 

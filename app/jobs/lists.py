@@ -7,7 +7,7 @@ from uuid import UUID
 
 import asyncpg
 
-from app.jobs.list_query import SCAN_LIMIT, JobFilter, ListQuery, Source, Statement
+from app.jobs.list_query import PAGE_LOOKS, JobFilter, ListQuery, Source, Statement
 from app.jobs.store import SELECT_JOBS, JobRecord, to_record
 from app.kit.errors import Unavailable
 from app.kit.postgres.database import LIST_TIMEOUT_SECONDS, Connection, Pool, Record
@@ -32,7 +32,7 @@ class ListTooSlow(Unavailable):
 class JobPage:
     """Jobs newest first; the next page is of those before `next_before`, None at the end.
 
-    A page may hold fewer jobs than asked for and still have a next one: when SCAN_LIMIT jobs were
+    A page may hold fewer jobs than asked for and still have a next one: when PAGE_LOOKS jobs were
     looked at and most of them are not what several filters together ask for.
     """
 
@@ -40,8 +40,10 @@ class JobPage:
     next_before: UUID | None
 
 
-async def list_jobs(pool: Pool, wanted: JobFilter, *, limit: int, offset: int = 0) -> JobPage:
-    """One page. Raises ListsBusy and ListTooSlow."""
+async def list_jobs(
+    pool: Pool, wanted: JobFilter, *, limit: int, offset: int | None = None
+) -> JobPage:
+    """One page; with an offset, of COUNT_LIMIT jobs in all. Raises ListsBusy and ListTooSlow."""
     async with _reading(pool) as connection:
         query = await make_query(connection, wanted)
         if query.is_empty:
@@ -52,16 +54,16 @@ async def list_jobs(pool: Pool, wanted: JobFilter, *, limit: int, offset: int = 
         jobs = [to_record(row) for row in rows]
         if len(jobs) > limit:
             return JobPage(jobs[:limit], jobs[limit - 1].id)
-        if not query.is_checked(source):
+        if offset is not None or not query.is_checked(source):
             return JobPage(jobs, None)
         (reach,) = await _fetch(connection, query.reach(source))
-        return JobPage(jobs, reach["last_id"] if reach["looked_at"] == SCAN_LIMIT else None)
+        return JobPage(jobs, reach["last_id"] if reach["looked_at"] == PAGE_LOOKS else None)
 
 
 async def count_jobs(pool: Pool, wanted: JobFilter) -> int:
-    """How many jobs a list shows: exact up to SCAN_LIMIT, which also stands for any more.
+    """How many jobs a list shows: exact up to COUNT_LIMIT, which also stands for any more.
 
-    With several filters, among the newest SCAN_LIMIT that the narrowest of them lets through.
+    With several filters, of the newest COUNT_LOOKS that the narrowest of them lets through.
     Raises ListsBusy and ListTooSlow.
     """
     async with _reading(pool) as connection:

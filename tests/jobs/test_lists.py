@@ -11,8 +11,15 @@ import pytest
 
 from app.bench.rig.archive import RARE_MODEL, Archive, make_archive
 from app.bench.rig.loads import MODEL, queue_jobs
-from app.bench.rig.seats import Seat, add_team
-from app.jobs.list_query import SCAN_LIMIT, JobFilter, ListQuery, Statement
+from app.bench.rig.seats import Seat, add_key, add_team
+from app.jobs.list_query import (
+    COUNT_LIMIT,
+    COUNT_LOOKS,
+    PAGE_LOOKS,
+    JobFilter,
+    ListQuery,
+    Statement,
+)
 from app.jobs.lists import (
     ListsBusy,
     ListTooSlow,
@@ -24,10 +31,9 @@ from app.jobs.lists import (
 from app.jobs.store import SELECT_JOBS
 from app.kit.crypto import Vault
 from app.kit.ids import find_lowest_id, make_uuid7
-from app.kit.postgres.database import Pool, Sessions, make_engine, make_sessions, open_list_pool
-from app.teams.tables import Team
+from app.kit.postgres.database import Pool, make_engine, make_sessions, open_list_pool
 from tests.databases import cloned_database
-from tests.factories import make_key, make_price
+from tests.factories import make_price
 
 JOBS = 60_000
 GIANTS = JOBS // 2
@@ -56,7 +62,7 @@ async def library(server_url: str, template: str, vault: Vault) -> AsyncIterator
         giant, quiet, empty = [
             await add_team(sessions, vault, name) for name in ("giant", "quiet", "empty")
         ]
-        other_key = await _add_key(sessions, vault, giant)
+        other_key = await add_key(sessions, vault, giant, "tenth")
         archive = await make_archive(url, giant, other_key, [quiet], JOBS)
         pool = await open_list_pool(url, max_size=4)
         await queue_jobs(pool, [giant] * QUEUED)
@@ -64,12 +70,6 @@ async def library(server_url: str, template: str, vault: Vault) -> AsyncIterator
         yield Library(pool, archive, quiet, empty)
         await pool.close()
         await engine.dispose()
-
-
-async def _add_key(sessions: Sessions, vault: Vault, seat: Seat) -> UUID:
-    async with sessions() as session:
-        team = await session.get_one(Team, seat.team_id)
-    return (await make_key(sessions, vault, owner=team, name="tenth")).row.id
 
 
 def to_filter(library: Library, changes: dict[str, Any]) -> JobFilter:
@@ -135,13 +135,13 @@ COMBINED: dict[str, dict[str, Any]] = {
     "a tenth of the odd ones": {"key_name": "tenth", "metadata": {"half": "odd"}},
     "attention of the giant": {"needs_attention": True, "statuses": ("running",)},
 }
-"""Filters that are checked job by job: a page looks at SCAN_LIMIT jobs and goes on."""
+"""Filters that are checked job by job: a page looks at PAGE_LOOKS jobs and goes on."""
 
 
 @pytest.mark.parametrize("name", [*SINGLE, *COMBINED])
 async def test_a_list_reads_a_page_and_not_the_past(library: Library, name: str) -> None:
     wanted = to_filter(library, (SINGLE | COMBINED)[name])
-    limit = 8 * (PAGE + 1) + SKEW_ROWS if name in SINGLE else 4 * SCAN_LIMIT
+    limit = 8 * (PAGE + 1) + SKEW_ROWS if name in SINGLE else 4 * PAGE_LOOKS
 
     for statement in await plan_page(library.pool, wanted):
         assert await read_rows(library.pool, statement) <= limit, statement.sql
@@ -151,7 +151,7 @@ async def test_a_list_reads_a_page_and_not_the_past(library: Library, name: str)
 async def test_a_count_looks_at_no_more_than_it_says(library: Library, name: str) -> None:
     query, source = await plan(library.pool, to_filter(library, (SINGLE | COMBINED)[name]))
     if not query.is_empty:
-        assert await read_rows(library.pool, query.count(source)) <= 4 * SCAN_LIMIT
+        assert await read_rows(library.pool, query.count(source)) <= 4 * COUNT_LOOKS
 
 
 @pytest.mark.parametrize("name", [*SINGLE, *COMBINED])
@@ -172,7 +172,7 @@ async def test_the_pages_of_a_list_show_what_the_filter_says(library: Library, n
     if is_over:
         assert len(shown) == len(expected)
     if name in SINGLE:
-        assert await count_jobs(library.pool, wanted) == min(len(expected), SCAN_LIMIT)
+        assert await count_jobs(library.pool, wanted) == min(len(expected), COUNT_LIMIT)
 
 
 async def test_a_list_that_takes_too_long_says_so(library: Library) -> None:
