@@ -24,7 +24,7 @@ from app.jobs.acceptance import Acceptance, Idempotency
 from app.jobs.cancel import CancelResult, cancel_job
 from app.jobs.lifecycle import JobStatus
 from app.jobs.links import Links
-from app.jobs.lists import list_jobs
+from app.jobs.lists.pages import list_jobs
 from app.jobs.queue.standing import find_place
 from app.jobs.requests.edit import EditRequest, fingerprint
 from app.jobs.requests.parse_native import parse_native

@@ -16,8 +16,8 @@ from app.bench.rig.history import History, make_history
 from app.bench.rig.lane import Lane, open_lane
 from app.bench.rig.loads import queue_jobs, run_script, send_out
 from app.jobs.keeping.turns import claim_kept
-from app.jobs.list_query import JobFilter
-from app.jobs.lists import list_jobs
+from app.jobs.lists.pages import list_jobs
+from app.jobs.lists.query import JobFilter
 from app.jobs.queue.board import Board
 from app.jobs.queue.standing import find_place
 from app.jobs.store import get_job

@@ -15,10 +15,10 @@ from app.bench.fairness import measure_fairness
 from app.bench.figures import Figure
 from app.bench.growth import measure_growth
 from app.bench.kills import measure_kills
-from app.bench.lists import measure_lists
 from app.bench.memory import measure_memory
 from app.bench.pictures import measure_pictures
-from app.bench.places import measure_places
+from app.bench.reads.lists import measure_lists
+from app.bench.reads.places import measure_places
 from app.bench.rig.arena import Arena, open_arena
 from app.bench.sharing import measure_sharing
 from app.kit.errors import FieldProblem, InvalidRequest

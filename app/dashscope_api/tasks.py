@@ -16,8 +16,8 @@ from app.dashscope_api.answers import (
 )
 from app.dashscope_api.errors import WireError
 from app.jobs.cancel import cancel_queued_job
-from app.jobs.list_query import JobFilter
-from app.jobs.lists import count_jobs, list_jobs
+from app.jobs.lists.pages import count_jobs, list_jobs
+from app.jobs.lists.query import JobFilter
 from app.jobs.store import find_job
 from app.kit.errors import FieldProblem, InvalidRequest
 from app.web.context import DoorsHere, LinksHere, Reader, Writer

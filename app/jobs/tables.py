@@ -21,6 +21,13 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.billing.tables import AMOUNT
 from app.kit.postgres.database import Base
 
+NEWEST = text("id desc")
+ENDED = text("status is not null")
+QUEUED = text("status = 'queued'")
+FINALIZING = text("status = 'finalizing'")
+OUT = text("slot is not null")
+FLAGGED = text("attention_code is not null")
+
 
 class Job(Base):
     """The request, its price and its end. Written at acceptance and once more at the end."""
@@ -45,16 +52,10 @@ class Job(Base):
             "status is null or amount = unit_price * image_count", name="amount_exact"
         ),
         CheckConstraint("image_count between 0 and n", name="image_count_in_range"),
-        Index("ix_jobs_team_id_id", "team_id", text("id desc")),
-        Index(
-            "ix_jobs_team_id_status_id",
-            "team_id",
-            "status",
-            text("id desc"),
-            postgresql_where=text("status is not null"),
-        ),
-        Index("ix_jobs_team_id_model_id", "team_id", "model", text("id desc")),
-        Index("ix_jobs_key_id_id", "key_id", text("id desc")),
+        Index("ix_jobs_team_id_id", "team_id", NEWEST),
+        Index("ix_jobs_team_id_status_id", "team_id", "status", NEWEST, postgresql_where=ENDED),
+        Index("ix_jobs_team_id_model_id", "team_id", "model", NEWEST),
+        Index("ix_jobs_key_id_id", "key_id", NEWEST),
         Index("ix_jobs_team_id_finished_at", "team_id", "finished_at"),
     )
 
@@ -113,12 +114,7 @@ class JobRun(Base):
             "(attention_code is null) = (attention_since is null)", name="attention_whole"
         ),
         Index(
-            "uq_job_runs_slot",
-            "account_id",
-            "model",
-            "slot",
-            unique=True,
-            postgresql_where=text("slot is not null"),
+            "uq_job_runs_slot", "account_id", "model", "slot", unique=True, postgresql_where=OUT
         ),
         Index(
             "uq_job_runs_lane_id_submitting",
@@ -133,33 +129,20 @@ class JobRun(Base):
             "rank_at",
             "job_id",
             postgresql_include=["n"],
-            postgresql_where=text("status = 'queued'"),
+            postgresql_where=QUEUED,
         ),
-        Index(
-            "ix_job_runs_team_out",
-            "model",
-            "team_id",
-            postgresql_where=text("slot is not null"),
-        ),
+        Index("ix_job_runs_team_out", "model", "team_id", postgresql_where=OUT),
         Index("ix_job_runs_due", "status", "due_at"),
-        Index(
-            "ix_job_runs_finalizing_expires_at",
-            "expires_at",
-            postgresql_where=text("status = 'finalizing'"),
-        ),
+        Index("ix_job_runs_finalizing_expires_at", "expires_at", postgresql_where=FINALIZING),
         Index(
             "ix_job_runs_team_expires_at",
             "model",
             "team_id",
             "expires_at",
-            postgresql_where=text("status = 'queued'"),
+            postgresql_where=QUEUED,
         ),
         Index("ix_job_runs_team_id_status_job_id", "team_id", "status", text("job_id desc")),
-        Index(
-            "ix_job_runs_attention",
-            text("job_id desc"),
-            postgresql_where=text("attention_code is not null"),
-        ),
+        Index("ix_job_runs_attention", text("job_id desc"), postgresql_where=FLAGGED),
         {
             "postgresql_with": {
                 "fillfactor": 70,
@@ -193,20 +176,6 @@ class JobRun(Base):
     attention_code: Mapped[str | None] = mapped_column(Text)
     attention_since: Mapped[datetime | None]
     attention_detail: Mapped[str | None] = mapped_column(Text)
-
-
-class JobLabel(Base):
-    """Which jobs carry a pair of metadata, in the order of a list; kept by a trigger of `jobs`.
-
-    `label` is the first 16 bytes of the SHA-256 of the pair. Without a reference to the job: the
-    trigger writes and deletes both together, and a check would cost each create a look-up.
-    """
-
-    __tablename__ = "job_labels"
-
-    team_id: Mapped[UUID] = mapped_column(primary_key=True)
-    label: Mapped[UUID] = mapped_column(primary_key=True)
-    job_id: Mapped[UUID] = mapped_column(primary_key=True)
 
 
 class Attempt(Base):

@@ -19,6 +19,7 @@ from app.kit.crypto import Vault
 from app.kit.postgres.database import Sessions, UniqueViolation, transaction
 from tests.jobs.scene import Scene, add_account
 
+YIELD = Pause(GIVE_WAY_SECONDS, has_room=True)
 DONE = Requeue("absent", "not_sent", "for the test")
 
 
@@ -400,10 +401,7 @@ class TestGivingWay:
         account_id, lane_id = other
         await self.occupy(scene, 1)
 
-        assert await self.claim_fresh(scene) == (
-            None,
-            Pause(GIVE_WAY_SECONDS, has_room=True),
-        )
+        assert await self.claim_fresh(scene) == (None, YIELD)
 
         theirs, _ = await self.claim_fresh(scene, account_id=account_id, lane_id=lane_id)
         assert theirs is not None
@@ -448,10 +446,7 @@ class TestGivingWay:
         await self.occupy(scene, 3, account_id=account_id, lane_id=lane_id)
 
         assert (await self.claim_fresh(scene, slots=2))[0] is not None
-        assert await self.claim_fresh(scene, slots=1) == (
-            None,
-            Pause(GIVE_WAY_SECONDS, has_room=True),
-        )
+        assert await self.claim_fresh(scene, slots=1) == (None, YIELD)
 
     async def test_nobody_waits_long_for_an_account_that_does_not_come(
         self, scene: Scene, other: tuple[UUID, UUID]

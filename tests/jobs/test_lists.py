@@ -9,24 +9,24 @@ from uuid import UUID
 
 import pytest
 
-from app.bench.rig.archive import RARE_MODEL, Archive, make_archive
+from app.bench.reads.archive import RARE_MODEL, Archive, make_archive
 from app.bench.rig.loads import MODEL, queue_jobs
 from app.bench.rig.seats import Seat, add_key, add_team
-from app.jobs.list_query import (
-    COUNT_LIMIT,
-    COUNT_LOOKS,
-    PAGE_LOOKS,
-    JobFilter,
-    ListQuery,
-    Statement,
-)
-from app.jobs.lists import (
+from app.jobs.lists.pages import (
     ListsBusy,
     ListTooSlow,
     count_jobs,
     find_narrowest,
     list_jobs,
     make_query,
+)
+from app.jobs.lists.query import (
+    COUNT_LIMIT,
+    COUNT_LOOKS,
+    PAGE_LOOKS,
+    JobFilter,
+    ListQuery,
+    Statement,
 )
 from app.jobs.store import SELECT_JOBS
 from app.kit.crypto import Vault
@@ -189,7 +189,7 @@ async def test_a_list_that_takes_too_long_says_so(library: Library) -> None:
 async def test_more_lists_than_may_be_read_are_refused(
     library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.jobs.lists.ACQUIRE_SECONDS", 0.05)
+    monkeypatch.setattr("app.jobs.lists.pages.ACQUIRE_SECONDS", 0.05)
     held = [await library.pool.acquire() for _ in range(4)]
     try:
         with pytest.raises(ListsBusy):

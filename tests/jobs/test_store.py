@@ -8,8 +8,8 @@ from uuid import UUID
 import pytest
 
 from app.jobs.lifecycle import Fail, Flag
-from app.jobs.list_query import JobFilter
-from app.jobs.lists import count_jobs, list_jobs
+from app.jobs.lists.pages import count_jobs, list_jobs
+from app.jobs.lists.query import JobFilter
 from app.jobs.store import find_job, find_picture, get_job
 from app.kit.crypto import Vault
 from app.kit.errors import NotFound

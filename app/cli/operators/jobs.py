@@ -15,8 +15,8 @@ from app.jobs.explain.facts import AttemptFacts
 from app.jobs.explain.load import load_facts
 from app.jobs.explain.story import Story, tell_story
 from app.jobs.lifecycle import JobStatus
-from app.jobs.list_query import JobFilter
-from app.jobs.lists import list_jobs
+from app.jobs.lists.pages import list_jobs
+from app.jobs.lists.query import JobFilter
 from app.jobs.queue.board import Board
 from app.jobs.queue.standing import Place, find_place
 from app.jobs.store import JobRecord, get_job, list_events

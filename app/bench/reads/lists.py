@@ -12,14 +12,14 @@ from uuid import UUID
 
 from app.bench.effort import Effort
 from app.bench.figures import Figure, Goal, Yardstick, percentile
-from app.bench.rig.archive import RARE_MODEL, Archive, make_archive
+from app.bench.reads.archive import RARE_MODEL, Archive, make_archive
 from app.bench.rig.arena import Arena
 from app.bench.rig.gateway import SECRET
 from app.bench.rig.lane import Lane, open_lane
 from app.bench.rig.loads import MODEL, queue_jobs, run_script
 from app.bench.rig.seats import Seat, add_key
-from app.jobs.list_query import JobFilter
-from app.jobs.lists import count_jobs, list_jobs
+from app.jobs.lists.pages import count_jobs, list_jobs
+from app.jobs.lists.query import JobFilter
 from app.kit.crypto import Vault
 from app.kit.ids import find_lowest_id
 from app.kit.postgres.database import Pool, open_list_pool

@@ -8,7 +8,7 @@ from uuid import UUID
 from app.bench.rig.history import ID, NUMBERS, WITHOUT_CHECKS
 from app.bench.rig.loads import LOADERS, MODEL, PROMPT, run_script
 from app.bench.rig.seats import Seat
-from app.jobs.list_query import make_label
+from app.jobs.lists.query import make_label
 from app.kit.clock import utc_now
 
 SPAN = timedelta(days=30)
