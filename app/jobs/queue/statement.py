@@ -95,8 +95,10 @@ clock as materialized (
     for update skip locked
 )"""
 
-HEAD_COUNT = 500
-"""Of a team's jobs, how many are looked at for one that may go: others are over or delayed."""
+HEAD_COUNT = 50
+"""How many of a team's first jobs are looked at: some are over, or delayed."""
+NEXT_COUNT = 1_000
+"""And if none of those may, of its live jobs, the one that would be over next first."""
 READY_COUNT = 3
 """How many of those are candidates: one may be locked, by a cancel for instance."""
 
@@ -143,7 +145,7 @@ head as materialized (
                 select job_id from (
                     select job_id, expires_at, due_at from job_runs
                     where {_OF_TEAM} and expires_at > now()
-                    order by expires_at limit {HEAD_COUNT}
+                    order by expires_at limit {NEXT_COUNT}
                 ) as next
                 where {_READY} limit {READY_COUNT}
             )
