@@ -53,8 +53,8 @@ class Job(Base):
         ),
         CheckConstraint("image_count between 0 and n", name="image_count_in_range"),
         Index("ix_jobs_team_id_id", "team_id", NEWEST),
-        Index("ix_jobs_team_id_status_id", "team_id", "status", NEWEST, postgresql_where=ENDED),
-        Index("ix_jobs_team_id_model_id", "team_id", "model", NEWEST),
+        Index("ix_jobs_team_id_status_id", "team_id", "status", "id", postgresql_where=ENDED),
+        Index("ix_jobs_team_id_model_id", "team_id", "model", "id"),
         Index("ix_jobs_key_id_id", "key_id", NEWEST),
         Index("ix_jobs_team_id_finished_at", "team_id", "finished_at"),
     )
@@ -141,7 +141,7 @@ class JobRun(Base):
             "expires_at",
             postgresql_where=QUEUED,
         ),
-        Index("ix_job_runs_team_id_status_job_id", "team_id", "status", text("job_id desc")),
+        Index("ix_job_runs_team_id_status_job_id", "team_id", "status", "job_id"),
         Index("ix_job_runs_attention", text("job_id desc"), postgresql_where=FLAGGED),
         {
             "postgresql_with": {

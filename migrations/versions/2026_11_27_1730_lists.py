@@ -19,10 +19,10 @@ BATCH = 20_000
 LOWEST_ID = UUID(int=0)
 
 INDEXES = {
-    "ix_jobs_team_id_status_id": "jobs (team_id, status, id desc) where status is not null",
-    "ix_jobs_team_id_model_id": "jobs (team_id, model, id desc)",
+    "ix_jobs_team_id_status_id": "jobs (team_id, status, id) where status is not null",
+    "ix_jobs_team_id_model_id": "jobs (team_id, model, id)",
     "ix_jobs_key_id_id": "jobs (key_id, id desc)",
-    "ix_job_runs_team_id_status_job_id": "job_runs (team_id, status, job_id desc)",
+    "ix_job_runs_team_id_status_job_id": "job_runs (team_id, status, job_id)",
     "ix_job_runs_attention": "job_runs (job_id desc) where attention_code is not null",
     "ix_job_runs_team_expires_at": (
         "job_runs (model, team_id, expires_at) where status = 'queued'"

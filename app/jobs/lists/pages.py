@@ -7,7 +7,8 @@ from uuid import UUID
 
 import asyncpg
 
-from app.jobs.lists.query import PAGE_LOOKS, JobFilter, ListQuery, Source, Statement
+from app.jobs.lists.query import PAGE_LOOKS, JobFilter, ListQuery, Statement
+from app.jobs.lists.walks import Source
 from app.jobs.store import SELECT_JOBS, JobRecord, to_record
 from app.kit.errors import Unavailable
 from app.kit.postgres.database import LIST_TIMEOUT_SECONDS, Connection, Pool, Record

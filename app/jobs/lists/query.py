@@ -12,6 +12,7 @@ from hashlib import sha256
 from uuid import UUID
 
 from app.jobs.lifecycle import FINAL, JobStatus
+from app.jobs.lists.walks import Branch, Source
 from app.kit.ids import HIGHEST_ID, LOWEST_ID, find_lowest_id
 
 PAGE_LOOKS = 4_000
@@ -68,21 +69,6 @@ class JobFilter:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """A walk over an index, newest first: its branches, and which filters it answers.
-
-    A branch that names no `{team}` walks over all teams at once.
-    """
-
-    branches: tuple[str, ...]
-    answers: frozenset[str]
-
-    @property
-    def is_by_team(self) -> bool:
-        return any("{team}" in branch for branch in self.branches)
-
-
-@dataclass(frozen=True, slots=True)
 class Statement:
     """SQL and its parameters."""
 
@@ -98,8 +84,8 @@ class ListQuery:
         self._key_ids = key_ids
         self._values: list[object] = []
         self._bounds = (
-            f"{{id}} >= {self._bind(wanted.lowest_id, 'uuid')}"
-            f" and {{id}} < {self._bind(wanted.highest_id, 'uuid')}"
+            self._bind(wanted.lowest_id, "uuid"),
+            self._bind(wanted.highest_id, "uuid"),
         )
         self._team = None if wanted.team_id is None else self._bind(wanted.team_id, "uuid")
         self._conditions = dict(self._list_conditions())
@@ -157,17 +143,15 @@ class ListQuery:
         return f"({walk} order by id desc limit {limit:d}) as looked"
 
     def _walk(self, source: Source, limit: int) -> str:
-        """All branches as one; for all teams each team's newest are taken one by one."""
-        if self._team is None and source.is_by_team:
-            walks = [
-                "select newest.id from teams cross join lateral ("
-                f"{branch.format(team='teams.id')} order by 1 desc limit {limit:d}) as newest"
-                for branch in source.branches
-            ]
-        else:
-            walks = [branch.format(team=self._team) for branch in source.branches]
-            if len(walks) > 1:
-                walks = [f"({walk} order by 1 desc limit {limit:d})" for walk in walks]
+        """All branches as one, of each no more than are wanted of all."""
+        walks = [
+            branch.walk_each_team(limit)
+            if self._team is None and branch.is_by_team
+            else branch.walk(self._team)
+            for branch in source.branches
+        ]
+        if len(walks) > 1:
+            walks = [f"({walk} order by 1 desc limit {limit:d})" for walk in walks]
         return f"select id from ({' union all '.join(walks)}) as walk"
 
     def _check(self, source: Source) -> str:
@@ -216,46 +200,63 @@ class ListQuery:
 
     def _list_sources(self) -> Iterator[Source]:
         """Those that narrow, the one that usually narrows most first."""
-        wanted, jobs = self._wanted, self._bounds.format(id="jobs.id")
-        runs = self._bounds.format(id="job_id")
-        of_jobs, of_runs = (
-            "select jobs.id from jobs where",
-            "select job_id as id from job_runs where",
-        )
+        wanted = self._wanted
         if wanted.only_id is not None:
-            yield Source((f"{of_jobs} {jobs}",), frozenset())
+            yield Source((self._of_jobs(is_by_team=False),), frozenset())
             return
         if wanted.needs_attention:
-            flagged = f"{of_runs} attention_code is not null and {runs}"
+            flagged = self._branch("job_runs", "job_id", extra="attention_code is not null and ")
             yield Source((flagged,), frozenset({"attention"}))
         for pair in (wanted.metadata or {}).items():
-            label = self._bind(make_label(*pair), "uuid")
-            labeled = "select job_id as id from job_labels where"
             answers = {"team", "metadata"} if len(wanted.metadata or ()) == 1 else {"team"}
-            walk = f"{labeled} team_id = {{team}} and label = {label} and {runs}"
-            yield Source((walk,), frozenset(answers))
+            label = self._bind(make_label(*pair), "uuid")
+            labeled = self._branch("job_labels", "job_id", "label", label, is_by_team=True)
+            yield Source((labeled,), frozenset(answers))
         if wanted.key_name is not None:
-            keys = [self._bind(key_id, "uuid") for key_id in self._key_ids]
-            keyed = tuple(f"{of_jobs} key_id = {key} and {jobs}" for key in keys)
-            yield Source(keyed, frozenset({"team", "key"}))
+            keyed = (
+                self._of_jobs("key_id", self._bind(key_id, "uuid"), is_by_team=False)
+                for key_id in self._key_ids
+            )
+            yield Source(tuple(keyed), frozenset({"team", "key"}))
         if wanted.statuses:
             known = [status for status in wanted.statuses if status in set(JobStatus)]
-            by_status = (
-                f"{of_jobs if status in FINAL else of_runs} team_id = {{team}}"
-                f" and status = {self._bind(status, 'text')}"
-                f" and {jobs if status in FINAL else runs}"
-                for status in known
-            )
-            yield Source(tuple(by_status), frozenset({"team", "status"}))
+            by_status = tuple(self._of_status(status) for status in known)
+            yield Source(by_status, frozenset({"team", "status"}))
         if wanted.model is not None:
-            model = self._bind(wanted.model, "text")
-            of_model = f"{of_jobs} team_id = {{team}} and model = {model} and {jobs}"
+            of_model = self._of_jobs("model", self._bind(wanted.model, "text"))
             yield Source((of_model,), frozenset({"team", "model"}))
 
     def _whole_team(self) -> Source:
-        of_team = "" if self._team is None else "team_id = {team} and "
-        walk = f"select jobs.id from jobs where {of_team}{self._bounds.format(id='jobs.id')}"
-        return Source((walk,), frozenset({"team"}))
+        return Source((self._of_jobs(is_by_team=self._team is not None),), frozenset({"team"}))
+
+    def _of_status(self, status: str) -> Branch:
+        value = self._bind(status, "text")
+        if status not in FINAL:
+            return self._branch("job_runs", "job_id", "status", value, is_by_team=True)
+        return self._of_jobs("status", value, extra="status is not null and ")
+
+    def _of_jobs(
+        self,
+        column: str | None = None,
+        value: str | None = None,
+        *,
+        is_by_team: bool = True,
+        extra: str = "",
+    ) -> Branch:
+        return self._branch("jobs", "id", column, value, is_by_team=is_by_team, extra=extra)
+
+    def _branch(
+        self,
+        table: str,
+        id_name: str,
+        column: str | None = None,
+        value: str | None = None,
+        *,
+        is_by_team: bool = False,
+        extra: str = "",
+    ) -> Branch:
+        lowest, highest = self._bounds
+        return Branch(table, id_name, lowest, highest, column, value, is_by_team, extra)
 
     def _bind(self, value: object, kind: str) -> str:
         self._values.append(value)
