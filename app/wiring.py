@@ -12,11 +12,19 @@ from app.jobs.accept import AcceptDesk
 from app.jobs.accepting.endings import Endings
 from app.jobs.events import CHANNELS
 from app.jobs.intake import Intake
+from app.jobs.queue.board import Board
 from app.kit.clock import Clock, utc_now
 from app.kit.crypto import Vault
 from app.kit.deadlines import within
 from app.kit.errors import Unavailable
-from app.kit.postgres.database import Pool, Sessions, make_engine, make_sessions, open_pool
+from app.kit.postgres.database import (
+    Pool,
+    Sessions,
+    make_engine,
+    make_sessions,
+    open_list_pool,
+    open_pool,
+)
 from app.kit.postgres.listener import Listener
 from app.kit.postgres.presence import Presence
 from app.kit.postgres.schema import find_revision, head_revision
@@ -46,6 +54,11 @@ class Resources:
     engine: AsyncEngine
     sessions: Sessions
     pool: Pool
+    """Creates, wishes and the engine."""
+    reads: Pool
+    """Single jobs and pictures."""
+    lists: Pool
+    """Lists and reports, with little time each: they may hold up each other and nobody else."""
     vault: Vault
     store: PictureStore
     listener: Listener
@@ -59,6 +72,7 @@ class Doors:
     base: Resources
     keys: KeyRing
     accept: AcceptDesk
+    board: Board
     presence: Presence
     endings: Endings
     stopping: asyncio.Event
@@ -73,8 +87,13 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
     async with AsyncExitStack() as stack:
         engine = make_engine(url)
         stack.push_async_callback(engine.dispose)
-        pool = await open_pool(url, max_size=settings.database_pool_size)
+        size = settings.database_pool_size
+        pool = await open_pool(url, max_size=size)
         stack.push_async_callback(_close, pool)
+        reads = await open_pool(url, max_size=max(size // 2, 1), min_size=0)
+        stack.push_async_callback(_close, reads)
+        lists = await open_list_pool(url, max_size=max(size // 4, 1))
+        stack.push_async_callback(_close, lists)
         store = open_store(settings.resolved_store_url(), register=DatabaseRegister(pool))
         yield Resources(
             settings=settings,
@@ -82,6 +101,8 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             engine=engine,
             sessions=make_sessions(engine),
             pool=pool,
+            reads=reads,
+            lists=lists,
             vault=vault,
             store=store,
             listener=Listener(url, CHANNELS),
@@ -100,7 +121,7 @@ async def open_doors(base: Resources, stopping: asyncio.Event) -> AsyncIterator[
     """The intake and what runs beside the requests of an API process."""
     intake = Intake(base.pool)
     presence = Presence(base.database_url)
-    endings = Endings(base.pool, base.listener)
+    endings = Endings(base.reads, base.listener)
     stop = asyncio.Event()
     beside = [
         asyncio.create_task(base.listener.run(stop)),
@@ -120,6 +141,7 @@ async def open_doors(base: Resources, stopping: asyncio.Event) -> AsyncIterator[
                 job_ttl_seconds=base.settings.job_ttl_seconds,
                 accept_seconds=base.settings.accept_timeout_seconds,
             ),
+            board=Board(base.reads),
             presence=presence,
             endings=endings,
             stopping=stopping,

@@ -9,6 +9,7 @@ import app.accounts.tables
 import app.audit.tables
 import app.billing.tables
 import app.jobs.engine.tables
+import app.jobs.lists.tables
 import app.jobs.tables
 import app.kit.postgres.tables
 import app.media.tables
@@ -22,6 +23,7 @@ TABLES = (
     app.audit.tables,
     app.billing.tables,
     app.jobs.engine.tables,
+    app.jobs.lists.tables,
     app.jobs.tables,
     app.kit.postgres.tables,
     app.media.tables,

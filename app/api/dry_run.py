@@ -9,6 +9,7 @@ from app.billing.money import format_amount
 from app.billing.price_store import find_unit_price
 from app.billing.prices import UnitPrice
 from app.jobs.acceptance import HEAD_START_SECONDS
+from app.jobs.queue.board import Board
 from app.jobs.queue.standing import foresee_place
 from app.jobs.requests.edit import EditRequest, FileImage, Priority, to_file_ref
 from app.jobs.view import QueueView, to_queue_view
@@ -31,14 +32,14 @@ class DryRunView(BaseModel):
 
 
 async def dry_run_edit(
-    pool: Pool, request: EditRequest, *, team_id: UUID, clock: Clock
+    board: Board, request: EditRequest, *, team_id: UUID, clock: Clock
 ) -> DryRunView:
     """Price and place a checked request; raises InvalidRequest, or Unavailable without a price."""
-    await _check_files(pool, request, team_id)
-    price = await _get_price(pool, request.model, clock)
+    await _check_files(board.pool, request, team_id)
+    price = await _get_price(board.pool, request.model, clock)
     head_start_seconds = HEAD_START_SECONDS if request.priority is Priority.INTERACTIVE else 0
     place = await foresee_place(
-        pool, team_id, request.model, head_start_seconds=head_start_seconds
+        board, team_id, request.model, head_start_seconds=head_start_seconds
     )
     return DryRunView(
         model=request.model,

@@ -32,10 +32,11 @@ from app.jobs.acceptance import Acceptance, Idempotency
 from app.jobs.cancel import CancelResult, cancel_job
 from app.jobs.lifecycle import JobStatus
 from app.jobs.links import Links
+from app.jobs.lists.pages import list_jobs
 from app.jobs.queue.standing import find_place
 from app.jobs.requests.edit import EditRequest, fingerprint
 from app.jobs.requests.parse_native import parse_native
-from app.jobs.store import JobRecord, get_job, list_jobs
+from app.jobs.store import JobRecord, get_job
 from app.jobs.view import JobView, to_job_view, to_public
 from app.kit.deadlines import within
 from app.kit.errors import Conflict, InvalidRequest
@@ -148,28 +149,28 @@ async def list_team_jobs(
     caller: Reader,
     query: Annotated[ListQuery, Query()],
 ) -> Response:
-    """Newest first. Filter by metadata with `metadata.NAME=VALUE`."""
+    """Newest first. Filter by metadata with `metadata.NAME=VALUE`.
+
+    A page may hold fewer jobs than `limit`, or none, and still have a next one: `has_more` tells.
+    """
     wanted = to_filter(query, request, caller.team_id, doors.base.vault)
-    jobs = await list_jobs(doors.base.pool, wanted, limit=query.limit + 1)
+    page = await list_jobs(doors.base.lists, wanted, limit=query.limit)
     now = doors.base.clock()
-    page = [to_public(to_job_view(job, links, now=now)) for job in jobs[: query.limit]]
-    has_more = len(jobs) > query.limit
-    cursor = make_cursor(doors.base.vault, page[-1]["id"]) if has_more else None
+    following = page.next_before
+    cursor = None if following is None else make_cursor(doors.base.vault, str(following))
     response = JSONResponse(
         {
             "object": "list",
-            "data": page,
-            "has_more": has_more,
+            "data": [to_public(to_job_view(job, links, now=now)) for job in page.jobs],
+            "has_more": cursor is not None,
             "next_cursor": cursor,
             "limit": query.limit,
         },
         headers={"Cache-Control": "no-store"},
     )
     if cursor is not None:
-        following = request.url.include_query_params(cursor=cursor)
-        response.headers["Link"] = (
-            f'<{links.base_url}{following.path}?{following.query}>; rel="next"'
-        )
+        url = request.url.include_query_params(cursor=cursor)
+        response.headers["Link"] = f'<{links.base_url}{url.path}?{url.query}>; rel="next"'
     return response
 
 
@@ -221,7 +222,7 @@ async def _answer_dry_run(request: Request, doors: Doors, caller: Caller) -> JSO
     async with (await get_bodies(request)).read(request, caller.team_id) as body:
         asked = await parse_body(body, _parse)
         view = await dry_run_edit(
-            doors.base.pool, asked, team_id=caller.team_id, clock=doors.base.clock
+            doors.board, asked, team_id=caller.team_id, clock=doors.base.clock
         )
     return JSONResponse(view.model_dump(mode="json"), headers={"Cache-Control": "no-store"})
 
@@ -251,7 +252,7 @@ async def _answer_job(
 ) -> JSONResponse:
     place = None
     if job.status is JobStatus.QUEUED:
-        place = await find_place(doors.base.pool, job.id)
+        place = await find_place(doors.board, job.id)
     view = to_job_view(job, links, now=doors.base.clock(), place=place)
     response = JSONResponse(to_public(view), 200 if job.status.is_final else status_code)
     response.headers["ETag"] = make_etag(sha256(response.body).hexdigest()[:32])

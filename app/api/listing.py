@@ -8,7 +8,7 @@ from fastapi import Request
 from pydantic import AfterValidator, AwareDatetime, BaseModel, Field
 
 from app.jobs.lifecycle import JobStatus
-from app.jobs.store import JobFilter
+from app.jobs.lists.query import JobFilter
 from app.kit.crypto import Vault
 from app.kit.errors import FieldProblem, InvalidRequest
 from app.kit.paging import parse_cursor

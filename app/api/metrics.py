@@ -41,7 +41,7 @@ def make_metrics_router() -> APIRouter:
     @router.get("/metrics")
     async def tell_metrics(doors: DoorsHere) -> Response:
         """Without a key, as scrapers come: nothing in it names a team or a job."""
-        content = await exposition.render(doors.base.pool)
+        content = await exposition.render(doors.base.lists)
         return Response(content, media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
     return router

@@ -46,7 +46,7 @@ async def read_picture(
     picture = (
         None
         if index is None
-        else await find_picture(doors.base.pool, job_id, index, team_id=team_id)
+        else await find_picture(doors.base.reads, job_id, index, team_id=team_id)
     )
     if picture is None or picture.store_key is None:
         raise NotFound(f"job {job_id} has no picture {name} among yours", code="no_picture")

@@ -28,7 +28,7 @@ async def wait_for_end(
 
     With it whether the answer was held: beyond so many who wait it comes at once.
     """
-    pool, team_id = doors.base.pool, caller.team_id
+    pool, team_id = doors.base.reads, caller.team_id
     job = await get_job(pool, job_id, team_id=team_id)
     if seconds <= 0:
         return job, False
@@ -45,5 +45,5 @@ async def wait_for_accepted(
     was_held = seconds > 0 and await doors.endings.wait(
         job_id, caller.team_id, seconds=seconds, stopping=doors.stopping
     )
-    reading = get_job(doors.base.pool, job_id, team_id=caller.team_id)
+    reading = get_job(doors.base.reads, job_id, team_id=caller.team_id)
     return await within(READ_BACK_SECONDS, reading), was_held

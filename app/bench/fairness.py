@@ -31,6 +31,11 @@ class Crowding:
     claims: int = 4_000
 
     @property
+    def expired(self) -> int:
+        """How many of the first team's jobs are over before the last claims."""
+        return round(self.jobs * FLOOD_SHARE / 3)
+
+    @property
     def weights(self) -> dict[str, int]:
         """The first team is the one that floods; the last ones are the heavy ones."""
         light = self.teams - self.heavy_teams
@@ -68,7 +73,24 @@ async def compare_claims(arena: Arena, crowding: Crowding) -> list[Figure]:
         fair = await _claim(lane, seats, crowding.claims, lane.claim)
         await run_script(database_url, (FIFO_INDEX,), ("vacuum analyze job_runs",))
         fifo = await _claim(lane, seats, crowding.claims, FifoLane(lane).claim)
-    return judge_claims(crowding, fair, fifo)
+        await lane.pool.execute(_EXPIRE, seats[0].team_id, crowding.expired)
+        expired = await _claim(lane, seats, crowding.claims, lane.claim)
+    return [*judge_claims(crowding, fair, fifo), judge_expired(crowding, expired, fair)]
+
+
+def judge_expired(crowding: Crowding, expired: Claims, fair: Claims) -> Figure:
+    return Figure(
+        number="10",
+        measure="claim with expired jobs at one head, p99",
+        result=_p99(expired),
+        unit="ms",
+        goal=Goal(high=5.0),
+        yardstick=Yardstick("without", _p99(fair)),
+        note=(
+            f"{crowding.expired:,} of the first team's jobs are over and none is swept; shares "
+            f"over ideal {_smallest(expired):.2f} to {_largest(expired):.2f}"
+        ),
+    )
 
 
 def judge_claims(crowding: Crowding, fair: Claims, fifo: Claims) -> list[Figure]:
@@ -116,6 +138,14 @@ async def _claim(
     names = {seat.team_id: seat.name for seat in seats}
     counts = Counter(names[row["team_id"]] for row in rows)
     return Claims(shares_of_ideal(counts, {seat.name: seat.weight for seat in seats}), seconds)
+
+
+_EXPIRE = """
+update job_runs set expires_at = now() where job_id in (
+    select job_id from job_runs where status = 'queued' and team_id = $1
+    order by rank_at, job_id limit $2
+)
+"""
 
 
 def _smallest(claims: Claims) -> float:

@@ -16,8 +16,11 @@ from app.bench.rig.history import History, make_history
 from app.bench.rig.lane import Lane, open_lane
 from app.bench.rig.loads import queue_jobs, run_script, send_out
 from app.jobs.keeping.turns import claim_kept
+from app.jobs.lists.pages import list_jobs
+from app.jobs.lists.query import JobFilter
+from app.jobs.queue.board import Board
 from app.jobs.queue.standing import find_place
-from app.jobs.store import JobFilter, get_job, list_jobs
+from app.jobs.store import get_job
 from app.kit.postgres.database import Connection, transaction
 
 SMALL = 100_000
@@ -44,6 +47,7 @@ class Grown:
     samples: Sequence[tuple[UUID, UUID]]
     """Ended jobs anywhere in its past, each with its team."""
     waiting_id: UUID
+    board: Board
 
 
 async def measure_growth(arena: Arena, effort: Effort) -> list[Figure]:
@@ -89,7 +93,9 @@ async def _grown_database(arena: Arena, jobs: int, samples: int) -> AsyncIterato
         await send_out(lane.pool, [lane.account_id], each=FINISHED_COUNT)
         await lane.pool.execute(_FINISH)
         await run_script(database_url, ("vacuum analyze",))
-        yield Grown(lane, await _draw(history, lane, samples), await _find_waiting(lane))
+        yield Grown(
+            lane, await _draw(history, lane, samples), await _find_waiting(lane), Board(lane.pool)
+        )
 
 
 async def _draw(history: History, lane: Lane, count: int) -> list[tuple[UUID, UUID]]:
@@ -158,7 +164,7 @@ async def _list_deep(grown: Grown, number: int) -> None:
 
 
 async def _find_place(grown: Grown, _: int) -> None:
-    await find_place(grown.lane.pool, grown.waiting_id)
+    await find_place(grown.board, grown.waiting_id)
 
 
 QUERIES: dict[str, Ask] = {

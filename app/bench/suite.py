@@ -17,6 +17,8 @@ from app.bench.growth import measure_growth
 from app.bench.kills import measure_kills
 from app.bench.memory import measure_memory
 from app.bench.pictures import measure_pictures
+from app.bench.reads.lists import measure_lists
+from app.bench.reads.places import measure_places
 from app.bench.rig.arena import Arena, open_arena
 from app.bench.sharing import measure_sharing
 from app.kit.errors import FieldProblem, InvalidRequest
@@ -54,6 +56,8 @@ def list_measures(seeds: range | None = None) -> tuple[Measure, ...]:
         Measure(("9",), "hot queries", measure_growth),
         Measure(("10",), "fair shares", measure_fairness),
         Measure(("11",), "kill storms", partial(measure_kills, seeds=seeds)),
+        Measure(("13",), "lists", measure_lists),
+        Measure(("14",), "places in the queue", measure_places),
         Measure(("shares",), "a flood and a quiet team", measure_sharing),
     )
 

@@ -6,6 +6,7 @@ not the team's (company to waste). An entry debits the side that gains and credi
 side that gives, so that a side's balance is its debits less its credits.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -75,6 +76,19 @@ from (values ('{CAPTURE}', '{SPENT}', $6::int), ('{RELEASE}', '{BUDGET}', $7::in
 where image_count > 0
 """
 
+_RELEASE_WHOLE = f"""
+insert into ledger_entries
+  (job_id, team_id, kind, debit, credit, amount, currency, image_count, at)
+select job_id, team_id, '{RELEASE}', '{BUDGET}', '{RESERVED}', amount, currency, image_count, $4
+from unnest($1::uuid[], $2::numeric[], $3::text[]) as ended (job_id, amount, currency)
+join ledger_entries as reserved using (job_id, amount, currency)
+where reserved.kind = '{RESERVE}' and not exists (
+  select from ledger_entries as settled
+  where settled.job_id = ended.job_id and settled.kind in ('{CAPTURE}', '{RELEASE}')
+)
+returning job_id
+"""
+
 _FIND_IMBALANCES = f"""
 with books as (
   select job_id,
@@ -119,6 +133,29 @@ async def settle(connection: Connection, **end: Unpack[Settlement]) -> None:
         end["image_count"],
         end["n"] - end["image_count"],
     )
+
+
+async def release_whole(
+    connection: Connection,
+    job_ids: Sequence[UUID],
+    amounts: Sequence[Decimal],
+    currencies: Sequence[str],
+    *,
+    at: datetime,
+) -> None:
+    """What `settle` does, for jobs that end together and have delivered nothing.
+
+    The amounts are what the jobs say is reserved. Raises CannotSettle if one is contradicted.
+    """
+    rows = await connection.fetch(
+        _RELEASE_WHOLE, list(job_ids), list(amounts), list(currencies), at
+    )
+    refused = set(job_ids) - {row["job_id"] for row in rows}
+    if refused:
+        raise CannotSettle(
+            f"{len(refused)} of {len(job_ids)} jobs, {min(refused)} first: what is reserved is "
+            "not what the job says, or it is settled already"
+        )
 
 
 async def book_waste(

@@ -54,6 +54,7 @@ class LedgerEntry(Base):
             unique=True,
             postgresql_where=text("kind <> 'waste'"),
         ),
+        Index("ix_ledger_entries_waste_job_id", "job_id", postgresql_where=text("kind = 'waste'")),
         CheckConstraint("kind in ('reserve', 'capture', 'release', 'waste')", name="kind_known"),
         CheckConstraint("amount >= 0", name="amount_not_negative"),
         CheckConstraint("image_count >= 0", name="image_count_not_negative"),

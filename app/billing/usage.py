@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from typing import TypedDict, Unpack
+from typing import NotRequired, TypedDict, Unpack
 from uuid import UUID
 
 from app.kit.postgres.database import Connection
@@ -12,7 +12,7 @@ DRIFTS_LIMIT = 100
 
 
 class EndedJob(TypedDict):
-    """One job at its end, as usage counts it."""
+    """A job at its end, as usage counts it; or several alike, with their sums."""
 
     team_id: UUID
     key_id: UUID
@@ -22,6 +22,7 @@ class EndedJob(TypedDict):
     image_count: int
     amount: Decimal
     at: datetime
+    jobs: NotRequired[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +44,12 @@ _ADD = """
 insert into daily_usage as usage
   (day, team_id, key_id, model, currency, jobs, succeeded, failed, canceled, expired,
    image_count, amount)
-select ($8::timestamptz at time zone teams.timezone)::date, teams.id, $2, $3, $4, 1,
-       ($5 = 'succeeded')::int, ($5 = 'failed')::int, ($5 = 'canceled')::int,
-       ($5 = 'expired')::int, $6::int, $7::numeric
+select ($8::timestamptz at time zone teams.timezone)::date, teams.id, $2, $3, $4, $9::int,
+       $9 * ($5 = 'succeeded')::int, $9 * ($5 = 'failed')::int, $9 * ($5 = 'canceled')::int,
+       $9 * ($5 = 'expired')::int, $6::int, $7::numeric
 from teams where teams.id = $1
 on conflict (day, team_id, key_id, model, currency) do update
-set jobs = usage.jobs + 1,
+set jobs = usage.jobs + excluded.jobs,
     succeeded = usage.succeeded + excluded.succeeded,
     failed = usage.failed + excluded.failed,
     canceled = usage.canceled + excluded.canceled,
@@ -98,6 +99,7 @@ async def add_usage(connection: Connection, **ended: Unpack[EndedJob]) -> None:
         ended["image_count"],
         ended["amount"],
         ended["at"],
+        ended.get("jobs", 1),
     )
 
 

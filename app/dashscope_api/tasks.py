@@ -17,7 +17,9 @@ from app.dashscope_api.answers import (
 )
 from app.dashscope_api.errors import WireError
 from app.jobs.cancel import cancel_queued_job
-from app.jobs.store import JobFilter, count_jobs, find_job, list_jobs
+from app.jobs.lists.pages import count_jobs, list_jobs
+from app.jobs.lists.query import JobFilter
+from app.jobs.store import find_job
 from app.kit.errors import FieldProblem, InvalidRequest
 from app.web.context import DoorsHere, LinksHere, Reader, Writer
 from app.web.parameters import SHOWN_CHARACTERS
@@ -51,7 +53,7 @@ async def query_task(
     job_id = _parse_id(task_id)
     if job_id is None:
         return WireResponse(to_unknown(task_id, request_id))
-    job = await patiently(lambda: find_job(doors.base.pool, job_id, team_id=caller.team_id))
+    job = await patiently(lambda: find_job(doors.base.reads, job_id, team_id=caller.team_id))
     if job is None:
         return WireResponse(to_unknown(task_id, request_id))
     return WireResponse(to_task(job, links, now=doors.base.clock(), request_id=request_id))
@@ -60,7 +62,10 @@ async def query_task(
 @router.get("/tasks")
 @router.get("/tasks/")
 async def list_tasks(request: Request, doors: DoorsHere, caller: Reader) -> WireResponse:
-    """The team's own tasks, newest first, of at most 24 hours."""
+    """The team's own tasks, newest first, of at most 24 hours and the newest 10,000 of those.
+
+    `total` counts no further either: who has more asks for a shorter time.
+    """
     query = request.query_params
     _refuse_nul(query)
     page = _read_number(query.get("page_no"), "page_no", default=1, highest=PAGE_LIMIT)
@@ -68,15 +73,15 @@ async def list_tasks(request: Request, doors: DoorsHere, caller: Reader) -> Wire
         query.get("page_size"), "page_size", default=PAGE_SIZE_DEFAULT, highest=PAGE_SIZE_LIMIT
     )
     wanted = _read_filter(request, caller.team_id, doors.base.clock())
-    pool = doors.base.pool
+    pool, offset = doors.base.lists, (page - 1) * size
     total = await patiently(lambda: count_jobs(pool, wanted))
-    jobs = await patiently(lambda: list_jobs(pool, wanted, limit=size, offset=(page - 1) * size))
+    found = await patiently(lambda: list_jobs(pool, wanted, limit=size, offset=offset))
     return WireResponse(
         {
             "total": total,
-            "data": [to_listed(job) for job in jobs],
+            "data": [to_listed(job) for job in found.jobs],
             # The SDK's newer client reads this name, with times as text; the others ignore it.
-            "tasks": [to_summary(job) for job in jobs],
+            "tasks": [to_summary(job) for job in found.jobs],
             "total_page": -(-total // size),
             "page_no": page,
             "request_id": request_id_of(request),
@@ -108,6 +113,9 @@ def _parse_id(task_id: str) -> UUID | None:
 
 def _read_filter(request: Request, team_id: UUID | None, now: datetime) -> JobFilter:
     query = request.query_params
+    for name in ("model_name", "api_key_id"):
+        if "\0" in query.get(name, ""):
+            raise _bad(name, "contains a NUL character; remove it")
     since, until = _read_window(query.get("start_time"), query.get("end_time"), now)
     status = query.get("status")
     statuses: tuple[str, ...] = ()
@@ -129,6 +137,14 @@ def _read_filter(request: Request, team_id: UUID | None, now: datetime) -> JobFi
 
 
 def _read_window(start: str | None, end: str | None, now: datetime) -> tuple[datetime, datetime]:
+    try:
+        return _find_window(start, end, now)
+    except OverflowError:
+        name = "start_time" if start else "end_time"
+        raise _bad(name, "must leave 24 hours within the years 1 to 9999") from None
+
+
+def _find_window(start: str | None, end: str | None, now: datetime) -> tuple[datetime, datetime]:
     since, until = _read_time(start, "start_time"), _read_time(end, "end_time")
     if since is None and until is None:
         return now - LIST_WINDOW, now + timedelta(minutes=1)

@@ -1,11 +1,15 @@
 """The only way a status changes: run, attempt, event, money and wake-up in one transaction."""
 
+from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import assert_never
+from uuid import UUID
 
-from app.billing.ledger import settle
+from app.billing.ledger import release_whole, settle
 from app.billing.usage import add_usage
-from app.jobs.events import QUEUE_CHANGED, wake, write_event
+from app.jobs.events import QUEUE_CHANGED, wake, write_event, write_events
 from app.jobs.lifecycle import (
     Collect,
     Decision,
@@ -75,7 +79,7 @@ async def end(
     run = await connection.fetchrow(
         """
         delete from job_runs where job_id = $1 and attempt = $2 and status = any($3)
-        returning submitted_at
+        returning submitted_at, slot
         """,
         fence.job_id,
         fence.attempt,
@@ -92,7 +96,51 @@ async def end(
     if error is not None:
         detail |= {"code": error[0], "message": error[1]}
     await write_event(connection, fence.job_id, f"job.{status}", detail)
-    await wake(connection, QUEUE_CHANGED)
+    if run["slot"] is not None:
+        await wake(connection, QUEUE_CHANGED)
+
+
+async def end_expired(connection: Connection, job_ids: Sequence[UUID]) -> int:
+    """Take queued jobs that are over and were never sent to their end, and say how many did.
+
+    The same as `end` of each. What was sent once goes there: it may have cost something.
+    """
+    runs = await connection.fetch(
+        _TAKE_EXPIRED, list(job_ids), list(sources_of(JobStatus.EXPIRED))
+    )
+    if not runs:
+        return 0
+    ended_ids = [run["job_id"] for run in runs]
+    jobs = await connection.fetch(_END_UNSENT, ended_ids, JobStatus.EXPIRED, *EXPIRED_ERROR)
+    assert len(jobs) == len(ended_ids)
+    at: datetime = jobs[0]["finished_at"]
+    await release_whole(
+        connection,
+        [job["id"] for job in jobs],
+        [job["reserved"] for job in jobs],
+        [job["currency"] for job in jobs],
+        at=at,
+    )
+    owners = Counter(
+        (job["team_id"], job["key_id"], job["model"], job["currency"]) for job in jobs
+    )
+    for (team_id, key_id, model, currency), count in sorted(owners.items()):
+        await add_usage(
+            connection,
+            team_id=team_id,
+            key_id=key_id,
+            model=model,
+            currency=currency,
+            status=JobStatus.EXPIRED,
+            image_count=0,
+            amount=Decimal(0),
+            at=at,
+            jobs=count,
+        )
+    code, message = EXPIRED_ERROR
+    detail = {"image_count": 0, "code": code, "message": message}
+    await write_events(connection, ended_ids, f"job.{JobStatus.EXPIRED}", detail)
+    return len(ended_ids)
 
 
 async def _note(
@@ -170,4 +218,21 @@ from (
 where id = $1 and jobs.status is null
 returning id, team_id, key_id, model, n, image_count, unit_price, currency, amount, jobs.status,
     finished_at
+"""
+
+# Whoever holds a run is about to move it: the next sweep sees what became of it.
+_TAKE_EXPIRED = """
+delete from job_runs where job_id in (
+    select job_id from job_runs
+    where job_id = any($1) and status = any($2) and attempt = 0 and expires_at <= now()
+    order by job_id for update skip locked
+)
+returning job_id
+"""
+
+_END_UNSENT = """
+update jobs set status = $2, finished_at = now(), error_code = $3, error_message = $4,
+    image_count = 0, amount = 0
+where id = any($1) and status is null
+returning id, team_id, key_id, model, currency, unit_price * n as reserved, finished_at
 """

@@ -1,6 +1,5 @@
-"""Reads of jobs: one by id, a team's list, a picture, a story."""
+"""Reads of one job: by its id, a picture of it, its story."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -66,30 +65,14 @@ class JobRecord:
     pictures: tuple[PictureRecord, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class JobFilter:
-    """Which jobs a list shows: newest first, those before a job's id."""
-
-    team_id: UUID | None
-    statuses: tuple[str, ...] = ()
-    created_after: datetime | None = None
-    created_before: datetime | None = None
-    key_name: str | None = None
-    model: str | None = None
-    metadata: dict[str, str] | None = None
-    needs_attention: bool = False
-    before_id: UUID | None = None
-    only_id: UUID | None = None
-
-
 async def find_job(pool: Pool, job_id: UUID, *, team_id: UUID | None) -> JobRecord | None:
     """A job by id; None when there is none, or when it is not that team's."""
     row = await pool.fetchrow(
-        f"{_SELECT} where jobs.id = $1 and ($2::uuid is null or jobs.team_id = $2)",
+        f"{SELECT_JOBS} where jobs.id = $1 and ($2::uuid is null or jobs.team_id = $2)",
         job_id,
         team_id,
     )
-    return None if row is None else _to_record(row)
+    return None if row is None else to_record(row)
 
 
 async def get_job(pool: Pool, job_id: UUID, *, team_id: UUID | None) -> JobRecord:
@@ -117,29 +100,6 @@ async def find_picture(
     return None if row is None else PictureRecord(**row)
 
 
-async def list_jobs(
-    pool: Pool, wanted: JobFilter, *, limit: int, offset: int = 0
-) -> list[JobRecord]:
-    """Jobs newest first; `limit` is the caller's page size plus one to know of more."""
-    rows = await pool.fetch(
-        f"{_SELECT} {_WHERE} order by jobs.id desc limit $11 offset $12",
-        *_filter_values(wanted),
-        limit,
-        offset,
-    )
-    return [_to_record(row) for row in rows]
-
-
-async def count_jobs(pool: Pool, wanted: JobFilter) -> int:
-    """How many jobs a list would show on all its pages."""
-    count: int = await pool.fetchval(
-        f"select count(*) from jobs left join job_runs runs on runs.job_id = jobs.id {_JOIN_KEY}"
-        f" {_WHERE}",
-        *_filter_values(wanted),
-    )
-    return count
-
-
 async def list_events(pool: Pool, job_id: UUID) -> list[dict[str, Any]]:
     """What happened to a job, in order."""
     rows = await pool.fetch(
@@ -148,22 +108,7 @@ async def list_events(pool: Pool, job_id: UUID) -> list[dict[str, Any]]:
     return [dict(row) for row in rows]
 
 
-def _filter_values(wanted: JobFilter) -> Sequence[object]:
-    return (
-        wanted.team_id,
-        list(wanted.statuses) or None,
-        wanted.created_after,
-        wanted.created_before,
-        wanted.key_name,
-        wanted.model,
-        wanted.metadata,
-        wanted.needs_attention,
-        wanted.before_id,
-        wanted.only_id,
-    )
-
-
-def _to_record(row: Record) -> JobRecord:
+def to_record(row: Record) -> JobRecord:
     fields = dict(row)
     fields["status"] = JobStatus(fields["status"])
     fields["pictures"] = tuple(PictureRecord(**picture) for picture in fields["pictures"] or ())
@@ -175,9 +120,8 @@ index, pictures.status, actual_prompt, store_key, encode(sha256, 'hex') as sha25
 byte_count, width, height, pictures.error_code, pictures.error_message
 """
 
-_JOIN_KEY = "join keys on keys.id = jobs.key_id"
-
-_SELECT = f"""
+# Fenced off (offset 0): for each job by its key, never all runs at once.
+SELECT_JOBS = f"""
 select jobs.id, jobs.team_id, teams.name as team, keys.name as key, jobs.door, jobs.model,
     jobs.prompt, jobs.negative_prompt, jobs.n, jobs.size, jobs.seed, jobs.watermark,
     jobs.prompt_extend, jobs.metadata, jobs.priority, jobs.unit_price, jobs.currency,
@@ -194,24 +138,13 @@ select jobs.id, jobs.team_id, teams.name as team, keys.name as key, jobs.door, j
         from (select {_PICTURE} from pictures where pictures.job_id = jobs.id) as slots
     ) as pictures
 from jobs
-left join job_runs as runs on runs.job_id = jobs.id
+left join lateral (
+    select * from job_runs where job_runs.job_id = jobs.id offset 0
+) as runs on true
 join teams on teams.id = jobs.team_id
-{_JOIN_KEY}
+join keys on keys.id = jobs.key_id
 left join lateral (
     select number, task_scheduled_at, task_ended_at from attempts
     where attempts.job_id = jobs.id order by number desc limit 1
 ) as tries on true
-"""
-
-_WHERE = """
-where ($1::uuid is null or jobs.team_id = $1)
-    and ($2::text[] is null or coalesce(jobs.status, runs.status) = any($2))
-    and ($3::timestamptz is null or jobs.created_at >= $3)
-    and ($4::timestamptz is null or jobs.created_at < $4)
-    and ($5::text is null or keys.name = $5)
-    and ($6::text is null or jobs.model = $6)
-    and ($7::jsonb is null or jobs.metadata @> $7)
-    and (not $8::bool or runs.attention_code is not null)
-    and ($9::uuid is null or jobs.id < $9)
-    and ($10::uuid is null or jobs.id = $10)
 """

@@ -21,6 +21,14 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.billing.tables import AMOUNT
 from app.kit.postgres.database import Base
 
+NEWEST = text("id desc")
+ENDED = text("status is not null")
+QUEUED = text("status = 'queued'")
+RUNNING = text("status = 'running'")
+FINALIZING = text("status = 'finalizing'")
+OUT = text("slot is not null")
+FLAGGED = text("attention_code is not null")
+
 
 class Job(Base):
     """The request, its price and its end. Written at acceptance and once more at the end."""
@@ -45,7 +53,10 @@ class Job(Base):
             "status is null or amount = unit_price * image_count", name="amount_exact"
         ),
         CheckConstraint("image_count between 0 and n", name="image_count_in_range"),
-        Index("ix_jobs_team_id_id", "team_id", text("id desc")),
+        Index("ix_jobs_team_id_id", "team_id", NEWEST),
+        Index("ix_jobs_team_id_status_id", "team_id", "status", "id", postgresql_where=ENDED),
+        Index("ix_jobs_team_id_model_id", "team_id", "model", "id"),
+        Index("ix_jobs_key_id_id", "key_id", NEWEST),
         Index("ix_jobs_team_id_finished_at", "team_id", "finished_at"),
     )
 
@@ -104,12 +115,7 @@ class JobRun(Base):
             "(attention_code is null) = (attention_since is null)", name="attention_whole"
         ),
         Index(
-            "uq_job_runs_slot",
-            "account_id",
-            "model",
-            "slot",
-            unique=True,
-            postgresql_where=text("slot is not null"),
+            "uq_job_runs_slot", "account_id", "model", "slot", unique=True, postgresql_where=OUT
         ),
         Index(
             "uq_job_runs_lane_id_submitting",
@@ -124,35 +130,21 @@ class JobRun(Base):
             "rank_at",
             "job_id",
             postgresql_include=["n"],
-            postgresql_where=text("status = 'queued'"),
+            postgresql_where=QUEUED,
         ),
+        Index("ix_job_runs_team_out", "model", "team_id", postgresql_where=OUT),
+        Index("ix_job_runs_due", "status", "due_at"),
+        Index("ix_job_runs_running_submitted_at", "submitted_at", postgresql_where=RUNNING),
+        Index("ix_job_runs_finalizing_expires_at", "expires_at", postgresql_where=FINALIZING),
         Index(
-            "ix_job_runs_team_out",
+            "ix_job_runs_team_expires_at",
             "model",
             "team_id",
-            postgresql_where=text("slot is not null"),
-        ),
-        Index("ix_job_runs_due", "status", "due_at"),
-        Index(
-            "ix_job_runs_running_submitted_at",
-            "submitted_at",
-            postgresql_where=text("status = 'running'"),
-        ),
-        Index(
-            "ix_job_runs_attention",
-            "attention_code",
-            postgresql_where=text("attention_code is not null"),
-        ),
-        Index(
-            "ix_job_runs_finalizing_expires_at",
             "expires_at",
-            postgresql_where=text("status = 'finalizing'"),
+            postgresql_where=QUEUED,
         ),
-        Index(
-            "ix_job_runs_queued_expires_at",
-            "expires_at",
-            postgresql_where=text("status = 'queued'"),
-        ),
+        Index("ix_job_runs_team_id_status_job_id", "team_id", "status", "job_id"),
+        Index("ix_job_runs_attention", text("job_id desc"), postgresql_where=FLAGGED),
         {
             "postgresql_with": {
                 "fillfactor": 70,
@@ -299,7 +291,10 @@ class IdempotencyKey(Base):
     """
 
     __tablename__ = "idempotency_keys"
-    __table_args__ = (Index("ix_idempotency_keys_expires_at", "expires_at"),)
+    __table_args__ = (
+        Index("ix_idempotency_keys_expires_at", "expires_at"),
+        Index("ix_idempotency_keys_job_id", "job_id"),
+    )
 
     team_id: Mapped[UUID] = mapped_column(ForeignKey("teams.id"), primary_key=True)
     key: Mapped[str] = mapped_column(Text, primary_key=True)

@@ -5,34 +5,30 @@ Revises: 0002
 Create Date: 2026-11-27 17:30:00.000000+00:00
 """
 
-import sqlalchemy as sa
 from alembic import op
+
+from app.kit.postgres.indexes import drop_indexes, make_indexes
 
 revision = "0003"
 down_revision = "0002"
 branch_labels = None
 depends_on = None
 
+INDEXES = {
+    "ix_attempts_account_id_intended_at": (
+        "attempts (account_id, intended_at) where outcome = 'accepted'"
+    ),
+    "ix_job_runs_running_submitted_at": "job_runs (submitted_at) where status = 'running'",
+}
+
 
 def upgrade() -> None:
-    op.execute("set local lock_timeout = '4s'")
-    op.add_column("attempts", sa.Column("unlisted_at", sa.DateTime(timezone=True)))
-    op.create_index(
-        "ix_attempts_account_id_intended_at",
-        "attempts",
-        ["account_id", "intended_at"],
-        postgresql_where=sa.text("outcome = 'accepted'"),
-    )
-    op.create_index(
-        "ix_job_runs_running_submitted_at",
-        "job_runs",
-        ["submitted_at"],
-        postgresql_where=sa.text("status = 'running'"),
-    )
+    op.execute("set local lock_timeout = '1s'")
+    op.execute("alter table attempts add column if not exists unlisted_at timestamptz")
+    make_indexes(INDEXES)
 
 
 def downgrade() -> None:
-    op.execute("set local lock_timeout = '4s'")
-    op.drop_index("ix_job_runs_running_submitted_at", table_name="job_runs")
-    op.drop_index("ix_attempts_account_id_intended_at", table_name="attempts")
-    op.drop_column("attempts", "unlisted_at")
+    drop_indexes(INDEXES)
+    op.execute("set local lock_timeout = '1s'")
+    op.execute("alter table attempts drop column if exists unlisted_at")

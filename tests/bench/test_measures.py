@@ -13,6 +13,8 @@ from app.bench.growth import QUERIES, compare_growth
 from app.bench.kills import judge_storms
 from app.bench.memory import Flight, compare_sizes
 from app.bench.pictures import compare_stores
+from app.bench.reads.lists import LISTS, compare_lists
+from app.bench.reads.places import compare_places
 from app.bench.rig.arena import Arena, open_arena
 from app.bench.rig.sightings import SeenTask
 from app.bench.rig.upstream import TaskTimes, UpstreamOptions
@@ -100,6 +102,20 @@ async def test_the_order_of_acceptance_starves_everyone_but_the_flood(arena: Are
     assert largest.yardstick.result > 10
     assert smallest.result > 0.5
     assert largest.result < 1.5
+
+
+async def test_lists_are_timed_beside_a_plain_page(arena: Arena) -> None:
+    figures = await compare_lists(arena, 2_000, rounds=3)
+
+    assert len(figures) == len(LISTS) + 1
+    assert all(figure.result > 0 and figure.ratio for figure in figures)
+
+
+async def test_places_are_timed_and_none_is_behind_the_queue(arena: Arena) -> None:
+    figures = await compare_places(arena, 5, 40, rounds=30)
+
+    assert [figure.number for figure in figures] == ["14"] * 3
+    assert figures[-1].result < 5 * 40
 
 
 def test_storms_are_counted_beside_the_naive_ones() -> None:

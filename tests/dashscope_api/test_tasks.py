@@ -216,6 +216,12 @@ async def test_list_filters(idle_client: Client, query: dict[str, str], count: i
             {"start_time": "20261101000000", "end_time": "20261103000000"},
             "end_time: must come after start_time, by 24 hours at most",
         ),
+        ({"start_time": "99991231235959"}, "start_time: must leave 24 hours within"),
+        ({"end_time": "00010101080000"}, "end_time: must leave 24 hours within"),
+        ({"start_time": "00010101000000"}, "start_time: is '00010101000000'; it must be"),
+        ({"model_name": "a\0b"}, "model_name: contains a NUL"),
+        ({"api_key_id": "\0"}, "api_key_id: contains a NUL"),
+        ({"task_id": "\0", "page_no": "x\0"}, "page_no"),
     ],
 )
 async def test_list_says_which_filter_is_wrong(

@@ -8,7 +8,7 @@ from uuid import UUID
 from app.billing.ledger import find_imbalances
 from app.billing.usage import find_drift
 from app.jobs.acceptance import Acceptance, Idempotency, NewJob, Outcome, accept_batch
-from app.jobs.engine.claim import LaneTurn, claim_submission
+from app.jobs.engine.claim import LaneTurn, Pause, claim_submission
 from app.jobs.engine.submit import Submission
 from app.jobs.lifecycle import (
     Collect,
@@ -98,7 +98,7 @@ class Scene:
         )
         return replace(turn, **changes)
 
-    async def try_claim(self, **changes: Any) -> tuple[Submission | None, float]:
+    async def try_claim(self, **changes: Any) -> tuple[Submission | None, Pause]:
         async with transaction(self.pool) as connection:
             return await claim_submission(connection, self.turn(**changes))
 

@@ -11,7 +11,7 @@ import pytest
 
 from app.jobs.acceptance import accept_batch
 from app.jobs.cancel import cancel_queued_job
-from app.jobs.engine.claim import PACE_MARGIN, claim_submission
+from app.jobs.engine.claim import PACE_MARGIN, Pause, claim_submission
 from app.jobs.engine.submit import Submission
 from app.jobs.lifecycle import Fail, Fence, Requeue, Run
 from app.jobs.queue.statement import CONTENDED_SECONDS, GIVE_WAY_SECONDS, SWEEP_SECONDS
@@ -19,6 +19,7 @@ from app.kit.crypto import Vault
 from app.kit.postgres.database import Sessions, UniqueViolation, transaction
 from tests.jobs.scene import Scene, add_account
 
+YIELD = Pause(GIVE_WAY_SECONDS, has_room=True)
 DONE = Requeue("absent", "not_sent", "for the test")
 
 
@@ -172,10 +173,10 @@ async def test_submits_are_spaced_by_the_accounts_rate_and_a_margin(scene: Scene
     await scene.accept()
     await free_lane(scene, await scene.claim(submit_rate=0.01))
 
-    claimed, wait_seconds = await scene.try_claim(submit_rate=0.01)
+    claimed, pause = await scene.try_claim(submit_rate=0.01)
 
     assert claimed is None
-    assert 100 < wait_seconds <= 100 * PACE_MARGIN
+    assert 100 < pause.seconds <= 100 * PACE_MARGIN
 
 
 async def test_a_paused_account_claims_nothing_until_its_pause_is_over(scene: Scene) -> None:
@@ -184,9 +185,9 @@ async def test_a_paused_account_claims_nothing_until_its_pause_is_over(scene: Sc
         "update account_paces set paused_until = now() + interval '9 s', pause_code = 'Throttling'"
     )
 
-    claimed, wait_seconds = await scene.try_claim()
+    claimed, pause = await scene.try_claim()
     assert claimed is None
-    assert 8 < wait_seconds <= 9
+    assert 8 < pause.seconds <= 9
 
     await scene.pool.execute("update account_paces set paused_until = now()")
     await scene.claim()
@@ -213,7 +214,7 @@ async def test_jobs_that_are_over_or_not_yet_due_are_passed_over(scene: Scene) -
 
 
 async def test_an_empty_queue_costs_the_account_nothing(scene: Scene) -> None:
-    assert await scene.try_claim(submit_rate=0.001) == (None, 1.0)
+    assert await scene.try_claim(submit_rate=0.001) == (None, Pause(1.0, has_room=True))
 
     await scene.accept()
     assert (await scene.try_claim(submit_rate=0.001))[0] is not None
@@ -268,7 +269,7 @@ async def test_claimers_in_the_same_instant_are_let_in_one_after_the_other(scene
             second = await claim_submission(other, turn)
 
     assert first is not None
-    assert second == (None, CONTENDED_SECONDS)
+    assert second == (None, Pause(CONTENDED_SECONDS, has_room=False))
 
 
 async def test_primed_slots_are_taken_after_those_that_run_and_no_more_of_them(
@@ -292,10 +293,10 @@ async def test_a_throttled_account_submits_at_its_share_of_the_rate(scene: Scene
     await scene.accept()
     await free_lane(scene, await scene.claim(submit_rate=1.0))
 
-    claimed, wait_seconds = await scene.try_claim(submit_rate=1.0)
+    claimed, pause = await scene.try_claim(submit_rate=1.0)
 
     assert claimed is None
-    assert 3.9 < wait_seconds <= 4 * PACE_MARGIN
+    assert 3.9 < pause.seconds <= 4 * PACE_MARGIN
 
 
 async def test_a_suspended_account_sends_one_job_and_waits_whether_it_is_taken(
@@ -378,7 +379,7 @@ class TestGivingWay:
     async def other(self, scene: Scene, sessions: Sessions, vault: Vault) -> tuple[UUID, UUID]:
         return await add_account(scene, sessions, vault)
 
-    async def claim_fresh(self, scene: Scene, **changes: Any) -> tuple[Submission | None, float]:
+    async def claim_fresh(self, scene: Scene, **changes: Any) -> tuple[Submission | None, Pause]:
         """A claim in the very instant in which its job was accepted, which is taken back."""
         with suppress(_TakenBack):
             async with transaction(scene.pool) as connection:
@@ -400,7 +401,7 @@ class TestGivingWay:
         account_id, lane_id = other
         await self.occupy(scene, 1)
 
-        assert await self.claim_fresh(scene) == (None, GIVE_WAY_SECONDS)
+        assert await self.claim_fresh(scene) == (None, YIELD)
 
         theirs, _ = await self.claim_fresh(scene, account_id=account_id, lane_id=lane_id)
         assert theirs is not None
@@ -410,7 +411,7 @@ class TestGivingWay:
     ) -> None:
         await self.occupy(scene, 1)
 
-        assert await scene.try_claim() == (None, SWEEP_SECONDS)
+        assert await scene.try_claim() == (None, Pause(SWEEP_SECONDS, has_room=True))
 
     async def test_equals_do_not_wait_for_each_other(
         self, scene: Scene, other: tuple[UUID, UUID]
@@ -445,7 +446,7 @@ class TestGivingWay:
         await self.occupy(scene, 3, account_id=account_id, lane_id=lane_id)
 
         assert (await self.claim_fresh(scene, slots=2))[0] is not None
-        assert await self.claim_fresh(scene, slots=1) == (None, GIVE_WAY_SECONDS)
+        assert await self.claim_fresh(scene, slots=1) == (None, YIELD)
 
     async def test_nobody_waits_long_for_an_account_that_does_not_come(
         self, scene: Scene, other: tuple[UUID, UUID]

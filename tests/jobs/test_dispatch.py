@@ -13,15 +13,17 @@ from app.dashscope.client import DashScope
 from app.jobs.core.state import Rules
 from app.jobs.engine import dispatch
 from app.jobs.engine.claim import LaneTurn, claim_submission
-from app.jobs.engine.dispatch import LaneDesk, work_lane
+from app.jobs.engine.dispatch import LaneDesk, Nudges, work_lane
 from app.jobs.engine.judge import Judge
+from app.jobs.events import ACCEPTED, QUEUE_CHANGED
+from app.jobs.lifecycle import Run
 from app.kit.postgres.database import Connection
 from app.media.store import PictureMissing, StoreUnavailable
 from tests.dashscope.upstreams import calling
 from tests.emulator.client import QUICK, Desk, make_picture, open_desk
 from tests.factories import MODEL
 from tests.gateway import find_free_port
-from tests.jobs.scene import Scene
+from tests.jobs.scene import Scene, ended_with
 from tests.jobs.test_claim import add_lane, free_lane
 from tests.media.images import make_noise
 
@@ -39,13 +41,13 @@ class Lane:
     api: DashScope
     inputs: dict[str, bytes | Exception] = field(default_factory=dict)
     stop: asyncio.Event = field(default_factory=asyncio.Event)
-    nudge: asyncio.Event = field(default_factory=asyncio.Event)
+    nudges: Nudges = field(default_factory=lambda: Nudges(asyncio.Event(), asyncio.Event()))
     prepare_seconds: float = 5.0
     slots: int = 5
 
     async def work(self, times: int = 1) -> None:
         for _ in range(times):
-            await work_lane(self.desk, [MODEL], stop=self.stop, nudge=self.nudge)
+            await work_lane(self.desk, [MODEL], stop=self.stop, nudges=self.nudges)
 
     @property
     def desk(self) -> LaneDesk:
@@ -187,13 +189,70 @@ async def test_an_upstream_out_of_reach_pauses_the_account_and_loses_nothing(
 
 
 async def test_a_waiting_lane_goes_on_at_a_nudge_and_at_a_stop(lane: Lane) -> None:
-    for event in (lane.nudge, lane.stop):
+    for event in (lane.nudges.freed, lane.nudges.accepted, lane.stop):
         waiting = asyncio.create_task(lane.work())
         await asyncio.sleep(0.05)
         assert not waiting.done()
         event.set()
         async with asyncio.timeout(0.5):
             await waiting
+
+
+@pytest.mark.parametrize(
+    "hold",
+    [
+        "update account_paces set paused_until = now() + interval '9 s', pause_code = 'x'",
+        "update account_paces set next_submit_at = now() + interval '9 s'",
+        None,
+    ],
+    ids=["paused", "paced", "full"],
+)
+async def test_a_lane_that_could_take_nothing_sleeps_through_acceptances(
+    lane: Lane, hold: str | None
+) -> None:
+    lane.slots = 1
+    if hold is None:
+        await lane.scene.running()
+    else:
+        await lane.scene.pool.execute(hold)
+    waiting = asyncio.create_task(lane.work())
+    await asyncio.sleep(0.1)
+
+    lane.nudges.accepted.set()
+    await asyncio.sleep(0.1)
+    assert not waiting.done()
+
+    lane.nudges.freed.set()
+    async with asyncio.timeout(0.5):
+        await waiting
+
+
+async def test_acceptances_and_freed_slots_are_told_apart(scene: Scene) -> None:
+    """A full lane wakes at the second, and at the end of a job only if that held a slot."""
+    heard: list[object] = []
+
+    def listen(*note: object) -> None:
+        heard.append(note[-1])
+
+    async def told() -> list[object]:
+        await connection.fetchval("select 1")
+        found = heard[:]
+        heard.clear()
+        return found
+
+    async with scene.pool.acquire() as connection:
+        await connection.add_listener(QUEUE_CHANGED, listen)
+        await scene.accept()
+        assert await told() == [ACCEPTED]
+        fence = (await scene.claim()).fence
+        await scene.decide(fence, Run("task-1", "r"))
+        assert await told() == []
+        await scene.decide(fence, ended_with("https://r/a"))
+        assert await told() == [""]
+        await scene.keep(fence, 0)
+        await scene.finish(fence)
+        assert await told() == []
+        await connection.remove_listener(QUEUE_CHANGED, listen)
 
 
 async def test_two_dispatchers_at_once_send_each_job_once(lane: Lane) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from app.cli.operators.teams import view_team
 from app.jobs.acceptance import HEAD_START_SECONDS
-from app.jobs.engine.claim import claim_submission
+from app.jobs.engine.claim import Pause, claim_submission
 from app.jobs.lifecycle import Fence, Requeue
 from app.jobs.queue.clocks import mark_waiting, mend_queues, refund
 from app.jobs.queue.statement import CONTENDED_SECONDS
@@ -199,7 +199,7 @@ async def test_when_all_teams_are_paused_nothing_goes(scene: Scene) -> None:
     await fill(scene, scene.team_id, 2)
     await set_team(scene, scene.team_id, "weight", 0)
 
-    assert await scene.try_claim() == (None, 1.0)
+    assert await scene.try_claim() == (None, Pause(1.0, has_room=True))
 
 
 async def test_a_new_weight_counts_from_the_next_claim_on(
@@ -403,7 +403,7 @@ async def test_a_claim_that_began_before_another_ended_does_not_judge_by_what_it
     await fill(scene, scene.team_id, 2)
     await scene.pool.execute(STOP_AT_GATE)
 
-    async def claim_late() -> tuple[object, float]:
+    async def claim_late() -> tuple[object, Pause]:
         async with transaction(scene.pool) as connection:
             await connection.execute("set local test.gate = 'closed'")
             return await claim_submission(
@@ -416,7 +416,7 @@ async def test_a_claim_that_began_before_another_ended_does_not_judge_by_what_it
         await wait_until(lambda: scene.pool.fetchval(SOMEBODY_WAITS))
         assert await hold(scene) == scene.team_id
 
-    assert await late == (None, CONTENDED_SECONDS)
+    assert await late == (None, Pause(CONTENDED_SECONDS, has_room=True))
     assert await scene.pool.fetchval("select count(*) from job_runs where slot is not null") == 1
 
 

@@ -79,7 +79,7 @@ class TestRunning:
             await watcher.follow()
             run = await watcher.run_of(fence)
             assert (run["status"], run["slot"], run["task_failures"]) == ("queued", None, tried)
-            assert await scene.try_claim() == (None, 1.0)
+            assert await scene.try_claim() == (None, (1.0, True))
             await scene.pool.execute("update job_runs set due_at = now()")
             fence, task_id = (await scene.claim()).fence, await watcher.create()
             await scene.decide(fence, Run(task_id, "r"))

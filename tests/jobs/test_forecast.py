@@ -15,8 +15,8 @@ from app.accounts.run_times import RunTimes
 from app.jobs.acceptance import HEAD_START_SECONDS
 from app.jobs.lifecycle import Requeue
 from app.jobs.links import Links
+from app.jobs.queue.board import Board
 from app.jobs.queue.forecast import (
-    LINE_LIMIT,
     PRIOR,
     RANK_LIMIT,
     Eta,
@@ -90,15 +90,11 @@ def test_the_position_of_a_team_alone_is_exact(own: Line, clock: float) -> None:
     assert find_position(own, [], clock) == own.job_count
 
 
-def test_a_long_line_is_taken_to_have_enough_for_its_share() -> None:
+@pytest.mark.parametrize("count", [199, 200, 250])
+def test_no_team_is_taken_to_have_more_than_it_has(count: int) -> None:
     own = replace(LINE, job_count=3_000)
-    other = replace(LINE, job_count=LINE_LIMIT)
 
-    assert find_position(own, [other], 0.0) == 6_000
-    assert (
-        find_position(own, [replace(other, job_count=LINE_LIMIT - 1)], 0.0)
-        == 3_000 + LINE_LIMIT - 1
-    )
+    assert find_position(own, [replace(LINE, job_count=count)], 0.0) == 3_000 + count
 
 
 def test_a_paused_teams_position_counts_its_own_line() -> None:
@@ -229,13 +225,13 @@ def test_no_eta_is_told_where_nothing_is_known() -> None:
 
 
 async def see(scene: Scene, job_id: UUID) -> Place:
-    place = await find_place(scene.pool, job_id)
+    place = await find_place(Board(scene.pool), job_id)
     assert place is not None
     return place
 
 
 async def list_positions(scene: Scene, *job_ids: UUID) -> list[int | None]:
-    places = [await find_place(scene.pool, job_id) for job_id in job_ids]
+    places = [await find_place(Board(scene.pool), job_id) for job_id in job_ids]
     return [None if place is None else place.position for place in places]
 
 
@@ -340,13 +336,13 @@ async def test_the_place_of_a_job_to_come_is_the_one_it_then_has(
 
     for name, head_start_seconds in (("batch", 0), ("interactive", HEAD_START_SECONDS)):
         foreseen = await foresee_place(
-            scene.pool, scene.team_id, MODEL, head_start_seconds=head_start_seconds
+            Board(scene.pool), scene.team_id, MODEL, head_start_seconds=head_start_seconds
         )
         assert foreseen == await see(scene, await scene.accept(priority=name))
 
 
 async def test_the_first_job_of_all_goes_at_once(scene: Scene) -> None:
-    place = await foresee_place(scene.pool, scene.team_id, MODEL, head_start_seconds=0)
+    place = await foresee_place(Board(scene.pool), scene.team_id, MODEL, head_start_seconds=0)
 
     assert (place.position, place.held_by) == (0, Hold.TURN)
 
@@ -354,8 +350,8 @@ async def test_the_first_job_of_all_goes_at_once(scene: Scene) -> None:
 async def test_only_a_queued_job_has_a_place(scene: Scene) -> None:
     fence = await scene.running()
 
-    assert await find_place(scene.pool, fence.job_id) is None
-    assert await find_place(scene.pool, UUID(int=9)) is None
+    assert await find_place(Board(scene.pool), fence.job_id) is None
+    assert await find_place(Board(scene.pool), UUID(int=9)) is None
 
 
 async def test_the_view_of_a_queued_job_tells_its_place(scene: Scene, vault: Vault) -> None:

@@ -8,7 +8,7 @@ from decimal import Decimal
 import asyncpg
 import pytest
 
-from app.jobs.events import JOB_CHANGED, PICTURES_WAITING, QUEUE_CHANGED
+from app.jobs.events import ACCEPTED, JOB_CHANGED, PICTURES_WAITING, QUEUE_CHANGED
 from app.jobs.lifecycle import (
     Decision,
     Disown,
@@ -441,7 +441,7 @@ async def test_every_step_wakes_those_who_wait_for_it(
         return set(notes) <= set(heard)
 
     job_id = await scene.accept()
-    await wait_until(lambda: has((QUEUE_CHANGED, "")))
+    await wait_until(lambda: has((QUEUE_CHANGED, ACCEPTED)))
 
     fence = (await scene.claim()).fence
     await wait_until(lambda: has((JOB_CHANGED, str(job_id))))

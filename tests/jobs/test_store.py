@@ -1,24 +1,21 @@
 """Reads of jobs: nobody sees another team's, and every filter narrows as it says."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
 
 from app.jobs.lifecycle import Fail, Flag
-from app.jobs.store import (
-    JobFilter,
-    count_jobs,
-    find_job,
-    find_picture,
-    get_job,
-    list_jobs,
-)
+from app.jobs.lists.pages import count_jobs, list_jobs
+from app.jobs.lists.query import JobFilter
+from app.jobs.store import find_job, find_picture, get_job
 from app.kit.crypto import Vault
 from app.kit.errors import NotFound
+from app.kit.ids import find_lowest_id
 from app.kit.postgres.database import Sessions
+from app.teams.tables import Team
 from tests.factories import make_key, make_team
 from tests.jobs.scene import Scene
 
@@ -28,7 +25,9 @@ STRANGER = UUID(int=9)
 async def listed(scene: Scene, **changes: Any) -> list[UUID]:
     """The ids that a list shows; its count must say as many."""
     wanted = JobFilter(**({"team_id": scene.team_id} | changes))
-    jobs = await list_jobs(scene.pool, wanted, limit=100)
+    page = await list_jobs(scene.pool, wanted, limit=100)
+    jobs = page.jobs
+    assert page.next_before is None
     assert await count_jobs(scene.pool, wanted) == len(jobs)
     return [job.id for job in jobs]
 
@@ -89,11 +88,12 @@ async def test_the_newest_come_first_and_a_page_goes_on_where_the_last_ended(
     made = [await scene.accept() for _ in range(5)]
 
     first = await list_jobs(scene.pool, JobFilter(scene.team_id), limit=2)
-    rest = await listed(scene, before_id=first[-1].id)
+    assert first.next_before is not None
+    rest = await listed(scene, before_id=first.next_before)
 
-    assert [job.id for job in first] + rest == made[::-1]
+    assert [job.id for job in first.jobs] + rest == made[::-1]
     offset = await list_jobs(scene.pool, JobFilter(scene.team_id), limit=2, offset=3)
-    assert [job.id for job in offset] == made[1::-1]
+    assert [job.id for job in offset.jobs] == made[1::-1]
 
 
 async def test_a_team_lists_its_own_jobs_and_an_operator_all(
@@ -111,9 +111,11 @@ async def test_a_team_lists_its_own_jobs_and_an_operator_all(
 async def test_each_filter_narrows_the_list(
     scene: Scene, sessions: Sessions, vault: Vault
 ) -> None:
-    team = await make_team(sessions)
+    async with sessions() as session:
+        team = await session.get_one(Team, scene.team_id)
     key = await make_key(sessions, vault, owner=team, name="nightly")
-    failed = await scene.submitting(metadata={"campaign": "x", "step": "1"})
+    yesterdays_id = str(find_lowest_id(datetime.now(UTC) - timedelta(days=1)))
+    failed = await scene.submitting(id=yesterdays_id, metadata={"campaign": "x", "step": "1"})
     await scene.decide(failed.__class__(failed.job_id, 1), Fail("InvalidParameter", "no"))
     queued = await scene.accept(key_id=str(key.row.id), metadata={"campaign": "x"})
     await scene.pool.execute(

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from app.jobs.acceptance import Idempotency
-from app.jobs.core.state import Rules
+from app.jobs.core.state import Rules, Ticked
 from app.jobs.engine.judge import Judge
-from app.jobs.engine.sweep import BATCH, MONTHS_AHEAD, Upkeep, expire_queued
+from app.jobs.engine.sweep import BATCH, EXPIRY_BATCH, MONTHS_AHEAD, Upkeep, expire_queued
+from app.jobs.events import JOB_CHANGED
 from app.jobs.lifecycle import Requeue
 from app.kit.postgres.database import Pool
 from app.media.files import apart_files, delete_expired_files
@@ -19,6 +20,7 @@ from tests.media.images import make_image, make_noise
 from tests.media.kept import keep_until
 from tests.media.stored import is_stored
 
+TIMES = ("id", "created_at", "expires_at", "finished_at")
 RULES = Rules(settle=timedelta(0))
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -65,12 +67,63 @@ async def test_a_job_that_is_upstream_does_not_expire(scene: Scene) -> None:
 
 
 async def test_many_expire_batch_by_batch(scene: Scene) -> None:
-    await scene.store(*(scene.ask(ttl_seconds=0) for _ in range(BATCH + 1)))
+    await scene.store(*(scene.ask(ttl_seconds=0) for _ in range(EXPIRY_BATCH + 1)))
 
     assert await expire_queued(Judge(scene.pool, RULES)) is True
     assert await expire_queued(Judge(scene.pool, RULES)) is False
 
     assert await scene.pool.fetchval("select count(*) from job_runs") == 0
+    assert await scene.usage() == [(EXPIRY_BATCH + 1, 0, 0, 0, EXPIRY_BATCH + 1, 0, "0.000000")]
+    await scene.expect_books_in_order()
+
+
+async def test_one_that_expires_among_others_ends_as_one_that_ends_alone(scene: Scene) -> None:
+    alone, other = [await scene.accept(ttl_seconds=0, n=3) for _ in range(2)]
+    await Judge(scene.pool, RULES).hear(alone, Ticked())
+
+    await expire_queued(Judge(scene.pool, RULES))
+
+    traces = []
+    for job_id in (alone, other):
+        job = await scene.pool.fetchrow("select * from jobs where id = $1", job_id)
+        event = await scene.pool.fetchrow(
+            "select type, detail from job_events where job_id = $1 order by id desc", job_id
+        )
+        assert job is not None
+        assert event is not None
+        fixed = {name: value for name, value in job.items() if name not in TIMES}
+        traces.append((fixed, dict(event), await scene.entries_of(job_id)))
+    assert traces[0] == traces[1]
+    assert await scene.usage() == [(2, 0, 0, 0, 2, 0, "0.000000")]
+
+
+async def test_a_job_that_the_book_contradicts_keeps_no_other_from_its_end(scene: Scene) -> None:
+    jobs = [await scene.accept(ttl_seconds=0) for _ in range(9)]
+    sent = await scene.submitting()
+    await scene.decide(sent, Requeue("absent", "not_sent", "no"))
+    await scene.pool.execute("update job_runs set expires_at = now()")
+    bad = {jobs[4], sent.job_id}
+    await scene.pool.execute("update jobs set unit_price = 9 where id = any($1)", list(bad))
+
+    assert await expire_queued(Judge(scene.pool, RULES)) is False
+
+    left = await scene.pool.fetch("select job_id from job_runs")
+    assert {row["job_id"] for row in left} == bad
+
+
+async def test_whoever_waits_for_an_expired_job_is_woken(scene: Scene) -> None:
+    job_ids = [await scene.accept(ttl_seconds=0) for _ in range(2)]
+    heard: list[str] = []
+    async with scene.pool.acquire() as connection:
+
+        def listen(*note: object) -> None:
+            heard.append(str(note[-1]))
+
+        await connection.add_listener(JOB_CHANGED, listen)
+        await expire_queued(Judge(scene.pool, RULES))
+        await connection.fetchval("select 1")
+        await connection.remove_listener(JOB_CHANGED, listen)
+    assert sorted(heard) == sorted(map(str, job_ids))
 
 
 async def test_keys_and_files_whose_time_is_over_go_and_the_others_stay(

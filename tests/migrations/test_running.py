@@ -16,7 +16,8 @@ from app.jobs.core.state import Created, Rules
 from app.jobs.engine.judge import Judge
 from app.jobs.engine.sweep import expire_queued
 from app.jobs.keeping.turns import claim_kept, load_waiting
-from app.jobs.store import JobFilter, list_jobs
+from app.jobs.lists.pages import list_jobs
+from app.jobs.lists.query import JobFilter
 from app.kit.crypto import Vault
 from app.kit.postgres import schema
 from app.kit.postgres.database import (
@@ -180,7 +181,7 @@ async def test_a_migration_that_never_gets_its_lock_says_what_to_look_for(
     reader = await connect(database)
     slow = reader.transaction()
     await slow.start()
-    await reader.fetch("select id from picture_store")
+    await reader.fetch("select job_id from job_labels")
 
     with pytest.raises(SchemaBusy, match="pg_stat_activity"):
         await migrate(engine, "-1")

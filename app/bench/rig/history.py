@@ -28,7 +28,7 @@ class History:
             select jobs.id, jobs.team_id
             from unnest($4::bigint[]) with ordinality as numbers (number, place)
             cross join lateral (select {_AT} as at) as moments
-            join jobs on jobs.id = {_ID} order by place
+            join jobs on jobs.id = {ID} order by place
             """,
             self.began_at,
             SPAN,
@@ -54,7 +54,7 @@ async def make_history(
             *(
                 run_script(
                     database_url,
-                    (_WITHOUT_CHECKS,),
+                    (WITHOUT_CHECKS,),
                     (statement, *common, loader, LOADERS, *values),
                 )
                 for loader in range(LOADERS)
@@ -66,18 +66,18 @@ async def make_history(
 
 _AT = "$1::timestamptz + $2::interval * (number::float8 / $3::bigint)"
 
-_ID = """
+ID = """
 (lpad(to_hex((extract(epoch from at) * 1000)::bigint), 12, '0') || '7000'
     || '8000' || lpad(to_hex(number), 12, '0'))::uuid
 """
 """As UUID version 7: the time, then what tells jobs of one millisecond apart."""
 
-_NUMBERS = f"""
+NUMBERS = f"""
 from generate_series($4::bigint, $3 - 1, $5::bigint) as number
 cross join lateral (select {_AT} as at) as moments
 """
 
-_WITHOUT_CHECKS = """
+WITHOUT_CHECKS = """
 select set_config('session_replication_role', 'replica', false)
 from pg_roles where rolname = current_user and rolsuper
 """
@@ -86,27 +86,27 @@ _JOBS = f"""
 insert into jobs (id, team_id, key_id, door, model, prompt, images, n, watermark, prompt_extend,
     metadata, priority, unit_price, currency, created_at, expires_at, status, submitted_at,
     finished_at, image_count, amount)
-select {_ID}, ($6::uuid[])[number % cardinality($6) + 1],
+select {ID}, ($6::uuid[])[number % cardinality($6) + 1],
     ($7::uuid[])[number % cardinality($6) + 1], 'native', $8, $9,
     '[{{"url": "https://pictures.example/house.png"}}]', 1, false, true, '{{}}', 'interactive',
     0.2, 'CNY', at, at + interval '7 days', 'succeeded', at, at + interval '1 minute', 1, 0.2
-{_NUMBERS}
+{NUMBERS}
 """
 
 _ATTEMPTS = f"""
 insert into attempts (job_id, number, account_id, lane_id, intended_at, outcome, settled_at,
     upstream_task_id, upstream_request_id, task_status, task_submitted_at, task_scheduled_at,
     task_ended_at, image_count)
-select {_ID}, 1, $6::uuid, lane_id, at, 'accepted', at, 'ended-' || number,
+select {ID}, 1, $6::uuid, lane_id, at, 'accepted', at, 'ended-' || number,
     'request-' || number, 'SUCCEEDED', at, at, at + interval '1 minute', 1
-{_NUMBERS}
+{NUMBERS}
 cross join (select id as lane_id from lanes where account_id = $6 limit 1) as lane
 """
 
 _PICTURES = f"""
 insert into pictures (job_id, index, status, store_key, sha256, content_type, byte_count, width,
     height, kept_at)
-select {_ID}, 0, 'kept', 'pictures/' || number, decode(lpad(to_hex(number), 64, '0'), 'hex'),
+select {ID}, 0, 'kept', 'pictures/' || number, decode(lpad(to_hex(number), 64, '0'), 'hex'),
     'image/png', 2000000, 1280, 1280, at + interval '1 minute'
-{_NUMBERS}
+{NUMBERS}
 """

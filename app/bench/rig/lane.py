@@ -55,9 +55,9 @@ class Lane:
             submit_rate=NEVER_PACED,
             lease_seconds=25.0,
         )
-        submission, wait_seconds = await claim_submission(connection, turn)
+        submission, pause = await claim_submission(connection, turn)
         if submission is None:
-            raise NothingClaimed(f"the claim asks to wait {wait_seconds:g} s")
+            raise NothingClaimed(f"the claim asks to wait {pause.seconds:g} s")
         return submission.fence
 
     async def forget(self, fence: Fence) -> None:

@@ -15,6 +15,7 @@ from app.kit.crypto import Vault
 from app.kit.postgres.database import Sessions
 from app.teams.rules import KeySettings, TeamSettings
 from app.teams.store import create_key, create_team
+from app.teams.tables import Team
 
 ACTOR = "bench"
 
@@ -39,6 +40,16 @@ async def add_team(
             session, vault, KeySettings(name=name), owner=team, actor=ACTOR, now=utc_now()
         )
         return Seat(team.id, key.id, name, float(weight), text)
+
+
+async def add_key(sessions: Sessions, vault: Vault, seat: Seat, name: str) -> UUID:
+    """The id of another key of that team."""
+    async with sessions.begin() as session:
+        team = await session.get_one(Team, seat.team_id)
+        key, _ = await create_key(
+            session, vault, KeySettings(name=name), owner=team, actor=ACTOR, now=utc_now()
+        )
+        return key.id
 
 
 async def add_account(

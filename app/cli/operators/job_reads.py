@@ -20,7 +20,7 @@ from app.jobs.view import to_job_view, to_public
 from app.kit.clock import utc_now
 from app.kit.errors import FieldProblem, InvalidRequest
 from app.kit.logs import configure_logs
-from app.kit.postgres.database import Pool, open_pool
+from app.kit.postgres.database import Pool, open_list_pool, open_pool
 from app.settings import Settings
 
 QUIET = "warning"
@@ -32,12 +32,25 @@ AskedJob = Annotated[str, typer.Argument(metavar="ID", help="The job's id, a UUI
 
 def with_pool(settings: Settings, work: Callable[[Pool], Awaitable[T]]) -> T:
     """Do the work over a connection to the gateway's database; raises GatewayError."""
+    return _with_pool(settings, open_pool, work)
+
+
+def with_list_pool(settings: Settings, work: Callable[[Pool], Awaitable[T]]) -> T:
+    """The same for lists, whose statements have less time."""
+    return _with_pool(settings, open_list_pool, work)
+
+
+def _with_pool(
+    settings: Settings,
+    open_it: Callable[..., Awaitable[Pool]],
+    work: Callable[[Pool], Awaitable[T]],
+) -> T:
     # Before anything logs: without it the engine's lines would stand among what is printed.
     configure_logs(level=QUIET, as_json=False)
     url = find_database_url(settings)
 
     async def run() -> T:
-        pool = await open_pool(url, max_size=1)
+        pool = await open_it(url, max_size=1)
         try:
             return await work(pool)
         finally:

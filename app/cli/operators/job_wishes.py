@@ -11,6 +11,7 @@ from app.cli.operators.job_reads import AskedJob, parse_id, to_document, with_po
 from app.cli.output import AsJson, print_json
 from app.jobs.cancel import CancelResult, cancel_job
 from app.jobs.lifecycle import Action, Stop
+from app.jobs.queue.board import Board
 from app.jobs.queue.standing import Place, find_place
 from app.jobs.requeue import Agreement, RequeueResult, requeue_job
 from app.jobs.store import JobRecord, get_job
@@ -93,7 +94,7 @@ def requeue(
 
 
 async def _look(pool: Pool, job_id: UUID) -> Seen:
-    return await get_job(pool, job_id, team_id=None), await find_place(pool, job_id)
+    return await get_job(pool, job_id, team_id=None), await find_place(Board(pool), job_id)
 
 
 async def _audit(

@@ -1,12 +1,13 @@
 """`job`: what became of jobs, and what a person wants of them, for operators."""
 
+from dataclasses import replace
 from typing import Annotated, Any
 from uuid import UUID
 
 import typer
 
 from app.cli.context import load_settings
-from app.cli.operators.job_reads import AskedJob, parse_id, to_document, with_pool
+from app.cli.operators.job_reads import AskedJob, parse_id, to_document, with_list_pool, with_pool
 from app.cli.operators.job_story import explain_job
 from app.cli.operators.job_wishes import cancel, requeue
 from app.cli.output import AsJson, print_json, print_table, say
@@ -14,8 +15,11 @@ from app.jobs.explain.facts import AttemptFacts
 from app.jobs.explain.load import load_facts
 from app.jobs.explain.story import Story, tell_story
 from app.jobs.lifecycle import JobStatus
+from app.jobs.lists.pages import list_jobs
+from app.jobs.lists.query import JobFilter
+from app.jobs.queue.board import Board
 from app.jobs.queue.standing import Place, find_place
-from app.jobs.store import JobFilter, JobRecord, get_job, list_events, list_jobs
+from app.jobs.store import JobRecord, get_job, list_events
 from app.kit.errors import InvalidRequest
 from app.kit.postgres.database import Pool
 from app.kit.times import to_rfc3339
@@ -50,9 +54,9 @@ def show_list(
         wanted = JobFilter(
             team_id=team_id, statuses=(status,) if status else (), needs_attention=attention
         )
-        return await list_jobs(pool, wanted, limit=limit)
+        return await _list_all(pool, wanted, limit)
 
-    found = [to_document(settings, job) for job in with_pool(settings, read)]
+    found = [to_document(settings, job) for job in with_list_pool(settings, read)]
     if as_json:
         print_json(found)
     elif found:
@@ -69,7 +73,7 @@ def show_job(*, job_id: AskedJob, as_json: AsJson = False) -> None:
     async def read(pool: Pool) -> tuple[JobRecord, Place | None, Story, list[dict[str, Any]]]:
         job = await get_job(pool, wanted, team_id=None)
         story = tell_story(await load_facts(pool, wanted))
-        return job, await find_place(pool, wanted), story, await list_events(pool, wanted)
+        return job, await find_place(Board(pool), wanted), story, await list_events(pool, wanted)
 
     job, place, story, events = with_pool(settings, read)
     document = to_document(settings, job, place)
@@ -101,6 +105,17 @@ def _print_state(document: dict[str, Any], story: Story) -> None:
         typer.echo(f"asked to stop at {to_rfc3339(story.cancel_requested_at)}")
     for picture in document["pictures"]:
         typer.echo(picture.get("url") or f"picture {picture['index']}: {picture['error']}")
+
+
+async def _list_all(pool: Pool, wanted: JobFilter, limit: int) -> list[JobRecord]:
+    """As many as are asked for: a page may hold fewer and still have a next one."""
+    found: list[JobRecord] = []
+    while True:
+        page = await list_jobs(pool, wanted, limit=limit - len(found))
+        found += page.jobs
+        if len(found) == limit or page.next_before is None:
+            return found
+        wanted = replace(wanted, before_id=page.next_before)
 
 
 async def _find_team(pool: Pool, name_or_id: str | None) -> UUID | None:

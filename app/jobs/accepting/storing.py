@@ -1,6 +1,7 @@
 """The statement that stores accepted jobs: each with its run, its event and its reservation."""
 
 from app.billing.ledger import BUDGET, RESERVE, RESERVED
+from app.jobs.events import ACCEPTED
 from app.jobs.queue.clocks import mark_from
 
 STORE = f"""
@@ -40,5 +41,5 @@ reserved as (
     select id, team_id, '{RESERVE}', '{RESERVED}', '{BUDGET}', unit_price * n, currency, n, now()
     from new
 )
-select pg_notify($2, '')
+select pg_notify($2, '{ACCEPTED}')
 """

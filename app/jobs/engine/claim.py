@@ -1,7 +1,7 @@
 """The claim: which queued job goes out next on a lane."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 from app.jobs.engine.submit import Submission
@@ -27,10 +27,17 @@ class LaneTurn:
     lease_seconds: float
 
 
+class Pause(NamedTuple):
+    """When a lane asks again, and whether a job in the queue would have been taken."""
+
+    seconds: float
+    has_room: bool
+
+
 async def claim_submission(
     connection: Connection, turn: LaneTurn
-) -> tuple[Submission | None, float]:
-    """The next job of the queue, now `submitting`; else None and the seconds to the next turn.
+) -> tuple[Submission | None, Pause]:
+    """The next job of the queue, now `submitting`; else None and how long to wait, and for what.
 
     One statement: pace, slot, lane, team, job, attempt and event move together or not at all.
     """
@@ -46,11 +53,11 @@ async def claim_submission(
         JOB_CHANGED,
     )
     if row is None:
-        return None, CONTENDED_SECONDS
+        return None, Pause(CONTENDED_SECONDS, has_room=False)
     if row["job_id"] is None:
-        return None, float(row["wait_seconds"])
+        return None, Pause(float(row["wait_seconds"]), row["has_room"])
     faultpoint("claim.before_commit")
-    return _to_submission(row), 0.0
+    return _to_submission(row), Pause(0.0, has_room=False)
 
 
 def _to_submission(row: Record) -> Submission:

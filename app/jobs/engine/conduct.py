@@ -14,14 +14,14 @@ import structlog
 from app.accounts.directory import UpstreamAccount, load_accounts
 from app.dashscope.client import DashScope, UpstreamHttp
 from app.jobs.core.state import Rules
-from app.jobs.engine.dispatch import LaneDesk, work_lane
+from app.jobs.engine.dispatch import LaneDesk, Nudges, work_lane
 from app.jobs.engine.follow import AccountDesk, Patience, follow_account
 from app.jobs.engine.judge import Judge
 from app.jobs.engine.reconcile import resolve_doubts, resolve_reviews
 from app.jobs.engine.strays import find_late_tasks, settle_orphans
 from app.jobs.engine.submit import ReadInput
 from app.jobs.engine.watch import AccountView
-from app.jobs.events import QUEUE_CHANGED, TASK_HINTED
+from app.jobs.events import ACCEPTED, QUEUE_CHANGED, TASK_HINTED
 from app.kit.crypto import Vault
 from app.kit.each import for_each
 from app.kit.loop import run_loop, wait_for_any
@@ -212,9 +212,13 @@ class Section:
         )
 
     async def _lane_loop(self, orchestra: Orchestra, desk: LaneDesk) -> None:
-        with orchestra.listener.subscribed(QUEUE_CHANGED) as nudge:
+        with (
+            orchestra.listener.subscribed(QUEUE_CHANGED) as freed,
+            orchestra.listener.subscribed(QUEUE_CHANGED, ACCEPTED) as accepted,
+        ):
+            nudges = Nudges(freed, accepted)
             await run_loop(
-                partial(work_lane, desk, orchestra.models, stop=self.stop, nudge=nudge),
+                partial(work_lane, desk, orchestra.models, stop=self.stop, nudges=nudges),
                 name=f"lane {desk.account.name}",
                 stop=self.stop,
             )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from app.accounts.directory import UpstreamAccount, UpstreamLane
 from app.dashscope.client import DashScope
 from app.jobs.core.state import Created
-from app.jobs.engine.claim import LaneTurn, claim_submission
+from app.jobs.engine.claim import LaneTurn, Pause, claim_submission
 from app.jobs.engine.judge import Judge
 from app.jobs.engine.submit import ReadInput, Submission, submit
 from app.kit.clock import elapsed_seconds
@@ -37,28 +37,44 @@ class LaneDesk:
     submit_timeout_seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Nudges:
+    """What a waiting lane wakes at."""
+
+    freed: asyncio.Event
+    """A slot has become free somewhere, or a job has come back."""
+    accepted: asyncio.Event
+    """New jobs are queued: nothing to a lane without room, and there is one each acceptance."""
+
+
 async def work_lane(
-    desk: LaneDesk, models: Sequence[str], *, stop: asyncio.Event, nudge: asyncio.Event
+    desk: LaneDesk, models: Sequence[str], *, stop: asyncio.Event, nudges: Nudges
 ) -> bool:
     """Submit one job of any of the models, if there is one and the limits allow it.
 
     Waits for the next turn when there is none; always says so, which makes it a loop's step.
     """
-    nudge.clear()
-    waits: list[float] = []
+    nudges.freed.clear()
+    nudges.accepted.clear()
+    pauses: list[Pause] = []
     for model in models:
         send_before = elapsed_seconds() + desk.prepare_seconds
-        submission, wait_seconds = await _claim(desk, model)
+        submission, pause = await _claim(desk, model)
         if submission is not None:
             faultpoint("claim.committed")
             await _submit(desk, submission, send_before)
             return True
-        waits.append(wait_seconds)
-    await wait_for_any(stop, nudge, seconds=min(LONGEST_WAIT_SECONDS, *waits))
+        pauses.append(pause)
+    await wait_for_any(
+        stop,
+        nudges.freed,
+        nudges.accepted if any(pause.has_room for pause in pauses) else None,
+        seconds=min(LONGEST_WAIT_SECONDS, *(pause.seconds for pause in pauses)),
+    )
     return True
 
 
-async def _claim(desk: LaneDesk, model: str) -> tuple[Submission | None, float]:
+async def _claim(desk: LaneDesk, model: str) -> tuple[Submission | None, Pause]:
     turn = LaneTurn(
         account_id=desk.account.id,
         lane_id=desk.lane.id,
@@ -71,7 +87,7 @@ async def _claim(desk: LaneDesk, model: str) -> tuple[Submission | None, float]:
         async with transaction(desk.judge.pool) as connection:
             return await claim_submission(connection, turn)
     except UniqueViolation:
-        return None, CLAIM_RETRY_SECONDS
+        return None, Pause(CLAIM_RETRY_SECONDS, has_room=False)
 
 
 async def _submit(desk: LaneDesk, submission: Submission, send_before: float) -> None:

@@ -19,8 +19,10 @@ from app.jobs.explain.facts import (
 )
 from app.jobs.explain.waits import NOTABLE, Wait, find_waits
 from app.jobs.lifecycle import JobStatus
+from app.jobs.queue.board import Board
 from app.jobs.queue.standing import find_place
 from app.kit.errors import NotFound
+from app.kit.ids import find_lowest_id
 from app.kit.postgres.database import Connection, Pool, Record
 
 LONGEST_STAY = timedelta(days=8)
@@ -33,7 +35,7 @@ LONGEST_PAUSE = timedelta(minutes=15)
 
 async def load_facts(pool: Pool, job_id: UUID) -> Facts:
     """All that is known of a job; raises NotFound."""
-    place = await find_place(pool, job_id)
+    place = await find_place(Board(pool), job_id)
     async with (
         pool.acquire() as connection,
         connection.transaction(isolation="repeatable_read", readonly=True),
@@ -74,8 +76,8 @@ async def _look_around(connection: Connection, job: Record, waits: Sequence[Wait
         job["id"],
         [wait.since for wait in long],
         [wait.until for wait in long],
-        _find_id_at(first - LONGEST_STAY),
-        _find_id_at(last + CLOCK_SKEW),
+        find_lowest_id(first - LONGEST_STAY),
+        find_lowest_id(last + CLOCK_SKEW),
         SPELLS_LIMIT,
     )
     places = await connection.fetch(_PLACES, job["model"])
@@ -84,11 +86,6 @@ async def _look_around(connection: Connection, job: Record, waits: Sequence[Wait
         spells=[Spell(**each) for each in spells],
         places=tuple((each["name"], each["max_running"]) for each in places),
     )
-
-
-def _find_id_at(moment: datetime) -> UUID:
-    """The lowest job id of that moment: ids begin with their time (UUID version 7)."""
-    return UUID(int=int(moment.timestamp() * 1_000) << 80)
 
 
 def _to_job(row: Record) -> JobFacts:
@@ -138,8 +135,14 @@ select index, status, byte_count, kept_at, source_expires_at, error_code, error_
 from pictures where job_id = $1 order by index
 """
 
+# Each half has an index by job, which the whole has not.
 _ENTRIES = """
-select kind, amount, currency, image_count from ledger_entries where job_id = $1 order by id
+select kind, amount, currency, image_count from (
+    select * from ledger_entries where job_id = $1 and kind <> 'waste'
+    union all
+    select * from ledger_entries where job_id = $1 and kind = 'waste'
+) as entries
+order by id
 """
 
 _ORPHANS = """

@@ -66,7 +66,7 @@ from teams
 where model = $1 and team_id = $2 and teams.id = team_id and weight > 0
 """
 
-_TEAMS_IN_QUEUE = """
+TEAMS_IN_QUEUE = """
 recursive in_queue as (
     (
         select model, team_id from job_runs where status = 'queued'
@@ -82,13 +82,13 @@ recursive in_queue as (
 """Steps over the index from team to team: as many looks as teams, whatever the backlog."""
 
 _MARK_MISSED = f"""
-with {_TEAMS_IN_QUEUE},
+with {TEAMS_IN_QUEUE},
 {mark_from("in_queue")}
 select
 """
 
 _CLEAR_STALE = f"""
-with {_TEAMS_IN_QUEUE},
+with {TEAMS_IN_QUEUE},
 mended as materialized (
     select team_queues.model, team_queues.team_id, in_queue.team_id is not null as is_waiting,
         least(

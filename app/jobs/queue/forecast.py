@@ -14,8 +14,6 @@ PRIOR = RunTimes(count=5, log_mean=math.log(60.0), log_variance=0.25)
 The upstream's own page says one to two minutes; what was measured elsewhere is less.
 """
 
-LINE_LIMIT = 200
-"""A team with that many waiting jobs is taken to have enough for its share."""
 RANK_LIMIT = 10_000
 """How far a job's place in its own team's line is counted; from there on it is a lower bound."""
 
@@ -108,8 +106,7 @@ def find_position(own: Line, others: Iterable[Line], clock: float) -> int:
         return position
     tag = find_tag(own, clock)
     for line in others:
-        share = count_before(line, tag, clock)
-        position += share if line.job_count >= LINE_LIMIT else min(share, line.job_count)
+        position += min(count_before(line, tag, clock), line.job_count)
     return position
 
 

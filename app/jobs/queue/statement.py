@@ -96,9 +96,24 @@ clock as materialized (
     for update skip locked
 )"""
 
+HEAD_COUNT = 50
+"""How many of a team's first jobs are looked at: some are over, or delayed."""
+NEXT_COUNT = 1_000
+"""And if none of those may, of its live jobs, the one that would be over next first."""
+READY_COUNT = 3
+"""How many of those are candidates: one may be locked, by a cancel for instance."""
+
+_READY = f"""
+expires_at > now() and due_at <= now() - case
+    when exists (select from rival) then interval '{GIVE_WAY_SECONDS} s' else interval '0'
+end"""
+
+_OF_TEAM = "status = 'queued' and model = $3 and team_id = queue.team_id"
+
 # Teams by how far they have used their share, and of each the first job that may go, until one
 # has one: as many looks as teams that are held up, whatever waits. What is sorted and fenced
-# first leaves only that way to do it; another would lock the first job of every team.
+# first leaves only that way to do it; another would lock the first job of every team. When all of
+# a team's first jobs are over, as after a long stop, the job that would be over next goes.
 _HEAD = f"""
 head as materialized (
     select queue.team_id, team.weight, run.job_id, run.n, run.due_at,
@@ -109,21 +124,33 @@ head as materialized (
         order by virtual_time offset 0
     ) as queue
     cross join lateral (
-        select weight, max_running from teams
-        where id = queue.team_id and weight > 0 limit 1
+        select weight from teams
+        where id = queue.team_id and weight > 0 and (max_running is null or max_running > (
+            select count(*) from job_runs as theirs
+            where theirs.model = $3 and theirs.team_id = queue.team_id
+                and theirs.slot is not null
+        ))
+        limit 1
     ) as team
     cross join lateral (
         select job_id, n, due_at from job_runs
-        where status = 'queued' and model = $3 and team_id = queue.team_id
-            and expires_at > now() and due_at <= now() - case
-                when exists (select from rival) then interval '{GIVE_WAY_SECONDS} s'
-                else interval '0'
-            end
-            and (team.max_running is null or team.max_running > (
-                select count(*) from job_runs as theirs
-                where theirs.model = $3 and theirs.team_id = queue.team_id
-                    and theirs.slot is not null
-            ))
+        where status = 'queued' and job_id = any(coalesce(
+            nullif(array(
+                select job_id from (
+                    select job_id, expires_at, due_at from job_runs where {_OF_TEAM}
+                    order by rank_at, job_id limit {HEAD_COUNT}
+                ) as first
+                where {_READY} limit {READY_COUNT}
+            ), '{{}}'),
+            array(
+                select job_id from (
+                    select job_id, expires_at, due_at from job_runs
+                    where {_OF_TEAM} and expires_at > now()
+                    order by expires_at limit {NEXT_COUNT}
+                ) as next
+                where {_READY} limit {READY_COUNT}
+            )
+        ))
         order by rank_at, job_id limit 1
         for update skip locked
     ) as run
@@ -180,6 +207,7 @@ select
         ) then {GIVE_WAY_SECONDS}
         else {SWEEP_SECONDS}
     end as wait_seconds,
+    exists (select from slot) as has_room,
     claimed.attempt, statement_timestamp() as intended_at,
     jobs.id as job_id, jobs.model, jobs.prompt, jobs.negative_prompt, jobs.images,
     jobs.n, jobs.size, jobs.seed, jobs.watermark, jobs.prompt_extend

@@ -52,6 +52,8 @@ UNWRITABLE = (ValueError, asyncpg.DataError, asyncpg.IntegrityConstraintViolatio
 """What values raise that no table takes: another try would fail again."""
 
 STATEMENT_TIMEOUT_SECONDS = 30
+LIST_TIMEOUT_SECONDS = 3
+"""Of the statements of lists and reports, which must hold up nobody else."""
 COMMAND_TIMEOUT_SECONDS = STATEMENT_TIMEOUT_SECONDS + 5
 """For a network that swallows everything: the server's own limit does not reach us then."""
 IDLE_TRANSACTION_TIMEOUT_SECONDS = 60
@@ -110,13 +112,30 @@ class _BoundedPool(_Pool):
         return super().acquire(timeout=ACQUIRE_TIMEOUT_SECONDS if timeout is None else timeout)
 
 
-async def open_pool(url: str, *, max_size: int) -> Pool:
+async def open_pool(url: str, *, max_size: int, min_size: int = 1) -> Pool:
     """A pool of asyncpg connections; JSON columns are Python values on both sides."""
+    return await _open_pool(url, max_size, min_size=min_size, settings=_server_settings())
+
+
+async def open_list_pool(url: str, *, max_size: int) -> Pool:
+    """A pool for lists and reports: opened when the first is asked for, cut off in time.
+
+    Each statement is planned for its own values: a plan for any team would do for none.
+    """
+    settings = {
+        **_server_settings(),
+        "statement_timeout": f"{LIST_TIMEOUT_SECONDS}s",
+        "plan_cache_mode": "force_custom_plan",
+    }
+    return await _open_pool(url, max_size, min_size=0, settings=settings)
+
+
+async def _open_pool(url: str, max_size: int, *, min_size: int, settings: dict[str, str]) -> Pool:
     return await _BoundedPool(
         to_asyncpg_dsn(url),
         connection_class=asyncpg.Connection,
         record_class=asyncpg.Record,
-        min_size=1,
+        min_size=min_size,
         max_size=max_size,
         max_queries=50_000,
         max_inactive_connection_lifetime=300.0,
@@ -125,7 +144,7 @@ async def open_pool(url: str, *, max_size: int) -> Pool:
         command_timeout=COMMAND_TIMEOUT_SECONDS,
         init=prepare_connection,
         reset=_leave_as_is,
-        server_settings=_server_settings(),
+        server_settings=settings,
     )
 
 

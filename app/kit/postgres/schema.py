@@ -23,6 +23,7 @@ BUSY_SECONDS = 300.0
 BUSY_PAUSE_SECONDS = 1.0
 _BUSY = ("55P03", "40P01")
 """Lock not available, deadlock."""
+LOCK_RETRY_SECONDS = 0.1
 _PARTITION = re.compile(r"_(y\d{4}m\d{2}|rest)$")
 
 
@@ -45,7 +46,12 @@ async def migrate(engine: AsyncEngine, revision: str = "head") -> None:
     """Bring the schema to a revision; a second process waits for the first and finds it done."""
     async with engine.connect() as connection:
         await connection.execute(text("set statement_timeout = 0"))
-        await connection.execute(text(f"select pg_advisory_lock({MIGRATION_LOCK})"))
+        await connection.commit()
+        # A statement that waits for the lock would itself be waited for by an index that is made
+        # concurrently: asking again holds nothing in between.
+        while not await connection.scalar(text(f"select pg_try_advisory_lock({MIGRATION_LOCK})")):
+            await connection.rollback()
+            await asyncio.sleep(LOCK_RETRY_SECONDS)
         await connection.commit()
         try:
             await _move_patiently(connection, revision)

@@ -1,24 +1,22 @@
 """Evidence against accounts, room below the limit, and queued jobs that a person must look at.
 
-Revision ID: 0003_accounts
-Revises: 0002
-Create Date: 2026-11-27 17:20:11.402751+00:00
+Revision ID: 0004
+Revises: 0003
+Create Date: 2026-11-27 17:40:11.402751+00:00
 """
 
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "0003_accounts"
-down_revision = "0002"
+revision = "0004"
+down_revision = "0003"
 branch_labels = None
 depends_on = None
 
-ATTENTION = sa.text("attention_code is not null")
-
 
 def upgrade() -> None:
-    op.execute("set local lock_timeout = '4s'")
+    op.execute("set local lock_timeout = '1s'")
     op.execute("set local statement_timeout = '60s'")
     op.create_table(
         "account_suspicions",
@@ -36,14 +34,10 @@ def upgrade() -> None:
     op.drop_constraint(
         op.f("ck_account_paces_priming_not_negative"), "account_paces", type_="check"
     )
-    op.create_index(
-        "ix_job_runs_attention", "job_runs", ["attention_code"], postgresql_where=ATTENTION
-    )
 
 
 def downgrade() -> None:
-    op.execute("set local lock_timeout = '4s'")
-    op.drop_index("ix_job_runs_attention", table_name="job_runs")
+    op.execute("set local lock_timeout = '1s'")
     op.execute("update account_paces set priming = 0 where priming < 0")
     op.create_check_constraint(
         op.f("ck_account_paces_priming_not_negative"), "account_paces", "priming >= 0"

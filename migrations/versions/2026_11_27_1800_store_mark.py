@@ -1,15 +1,15 @@
 """The store's id, and a count of failures in the background.
 
-Revision ID: 0003_store
-Revises: 0002
-Create Date: 2026-11-27 17:50:00.000000+00:00
+Revision ID: 0006
+Revises: 0005
+Create Date: 2026-11-27 18:00:00.000000+00:00
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0003_store"
-down_revision = "0002"
+revision = "0006"
+down_revision = "0005"
 branch_labels = None
 depends_on = None
 

@@ -1,21 +1,21 @@
 """Files: rows before their bytes, equal content of a team once.
 
-Revision ID: 0003_files
-Revises: 0002
-Create Date: 2026-11-27 17:30:00+00:00
+Revision ID: 0005
+Revises: 0004
+Create Date: 2026-11-27 17:50:00+00:00
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0003_files"
-down_revision = "0002"
+revision = "0005"
+down_revision = "0004"
 branch_labels = None
 depends_on = None
 
 
 def upgrade() -> None:
-    op.execute("set local lock_timeout = '4s'")
+    op.execute("set local lock_timeout = '1s'")
     op.execute("set local statement_timeout = '60s'")
     # Defaults are for the processes of before, whose rows come with their bytes.
     op.add_column("files", sa.Column("state", sa.Text(), server_default="kept", nullable=False))
@@ -42,7 +42,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    op.execute("set local lock_timeout = '4s'")
+    op.execute("set local lock_timeout = '1s'")
     op.drop_index("ix_files_leaving", table_name="files")
     op.drop_index("ix_files_store_key", table_name="files")
     op.drop_index("uq_files_content", table_name="files")

@@ -1,0 +1,1 @@
+"""Measures of what is read: lists and places."""
