@@ -1,9 +1,10 @@
 """Writing to disk so that a reader sees all or nothing, before and after a power cut."""
 
 import os
-import time
 from pathlib import Path
 from secrets import token_hex
+
+from app.kit.clock import utc_now
 
 INCOMING = ".incoming"
 
@@ -41,7 +42,7 @@ def write_durably(root: Path, key: str, content: bytes, settled: set[Path] | Non
 
 def sweep_incoming(root: Path, older_than_seconds: float) -> int:
     """Remove the files of writes that a crash cut short; returns how many."""
-    before = time.time() - older_than_seconds
+    before = utc_now().timestamp() - older_than_seconds
     swept = 0
     for path in (root / INCOMING).iterdir():
         try:

@@ -4,12 +4,14 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from app.bench.storm.check import Kind
 from app.bench.storm.options import StormOptions
 from app.bench.storm.report import StormReport
 from app.bench.storm.run import run_storm
+from app.bench.storm.weather import HARDSHIPS
 
 
 def parse_seeds(text: str) -> range:
@@ -34,19 +36,32 @@ def main() -> int:
         calm_seconds=arguments.calm_seconds,
         contender=arguments.contender,
         is_calm=arguments.calm,
+        clock_seconds=arguments.clock_seconds,
+        without=frozenset(arguments.without),
         logs=arguments.logs,
     )
-    reports = asyncio.run(_run_all(arguments.seeds, options))
+    reports = asyncio.run(_run_all(arguments.seeds, options, arguments.at_once))
     _say(_total(reports))
     return 0 if all(report.passed for report in reports) else 1
 
 
-async def _run_all(seeds: range, options: StormOptions) -> list[StormReport]:
-    reports = []
-    for seed in seeds:
-        reports.append(await run_storm(seed, options))
-        _say(reports[-1].explain())
-    return reports
+async def _run_all(seeds: range, options: StormOptions, at_once: int) -> list[StormReport]:
+    room = asyncio.Semaphore(at_once)
+
+    async def run(seed: int) -> StormReport:
+        async with room:
+            report = await run_storm(seed, _with_own_logs(options, seed))
+        _say(report.explain())
+        return report
+
+    async with asyncio.TaskGroup() as storms:
+        running = [storms.create_task(run(seed)) for seed in seeds]
+    return [storm.result() for storm in running]
+
+
+def _with_own_logs(options: StormOptions, seed: int) -> StormOptions:
+    logs = options.logs and options.logs / f"seed-{seed}"
+    return replace(options, logs=logs)
 
 
 def _total(reports: Sequence[StormReport]) -> str:
@@ -70,6 +85,11 @@ def _make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--calm-seconds", type=float, default=plain.calm_seconds)
     parser.add_argument("--contender", choices=("dashgate", "naive"), default=plain.contender)
     parser.add_argument("--calm", action="store_true", help="no blows and no errors")
+    parser.add_argument("--clock-seconds", type=float, default=plain.clock_seconds)
+    parser.add_argument(
+        "--without", choices=HARDSHIPS, action="append", default=[], help="repeatable"
+    )
+    parser.add_argument("--at-once", type=int, default=1, help="storms side by side")
     parser.add_argument("--logs", type=Path, help="folder that keeps the processes' logs")
     return parser
 
