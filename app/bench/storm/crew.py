@@ -117,7 +117,7 @@ class UpstreamProcess:
 def set_clock_ahead(seconds: float) -> None:
     """Let `utc_now` be that far ahead in this process, for whoever has imported it already too.
 
-    Waiting goes by other clocks and is left alone, as it is where a machine's time is merely wrong.
+    Waiting goes by other clocks and is left alone, as on a machine whose time is merely wrong.
     """
     ahead = timedelta(seconds=seconds)
 
