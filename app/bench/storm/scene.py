@@ -120,16 +120,19 @@ class Scene:
             in_flight_peaks=count_in_flight_peaks(evidence),
             refused_calls=count_refusals(bill["calls"]["refused"]),
             verdict=verdict,
-            stories=await self._tell_stories(verdict, books),
+            stories=await self._tell_stories(verdict, books, standing),
         )
 
-    async def _tell_stories(self, verdict: Verdict, books: Books) -> dict[str, tuple[str, ...]]:
-        """What has happened to the first jobs that something is wrong with."""
+    async def _tell_stories(
+        self, verdict: Verdict, books: Books, standing: Sequence[Standing]
+    ) -> dict[str, tuple[str, ...]]:
+        """What has happened to the first jobs that something is wrong with, or that wait."""
         job_ids = {job.job_id for job in books.jobs}
         suspects = [
             books.wasted.get(finding.subject, finding.subject)
             for finding in (*verdict.findings, *verdict.booked)
         ]
+        suspects += [job.job_id for job in standing]
         wanted = [job_id for job_id in dict.fromkeys(suspects) if job_id in job_ids]
         return {
             job_id: await self.contender.tell_story(job_id) for job_id in wanted[:STORIES_TOLD]
