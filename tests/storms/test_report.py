@@ -75,6 +75,14 @@ def test_a_picture_paid_for_twice_counts_though_it_is_booked() -> None:
     assert "task-2" in report.explain()
 
 
+def test_what_happened_once_is_told_before_what_happened_often() -> None:
+    lost = Finding(Kind.LOST, "job-9", "has not ended")
+
+    report = make_report(Verdict(0, (*(SECOND_TASK,) * 40, lost)))
+
+    assert report.explain().splitlines()[1] == "  lost: job-9: has not ended"
+
+
 def test_a_long_list_of_harm_is_cut() -> None:
     report = make_report(Verdict(90, (SECOND_TASK,) * 90))
 

@@ -79,8 +79,10 @@ class StormReport:
         )
 
     def explain(self) -> str:
-        """The line, what was wrong in which job, and how to have it again."""
-        findings = (*self.verdict.findings, *self.verdict.booked)
+        """The line, what was wrong in which job, the rarest first, and how to have it again."""
+        kinds = Counter(finding.kind for finding in self.verdict.findings)
+        rarest_first = sorted(self.verdict.findings, key=lambda finding: kinds[finding.kind])
+        findings = (*rarest_first, *self.verdict.booked)
         shown = [
             f"  {finding.kind}: {finding.subject}: {finding.detail}"
             for finding in findings[:FINDINGS_SHOWN]

@@ -94,6 +94,7 @@ class Scene:
             async with asyncio.timeout(COLLECT_SECONDS):
                 await self.clients.collect_all(books.jobs)
         bill = await self._ask_upstream("GET", "bill")
+        self.weather += count_strikes(await self._ask_upstream("GET", "faults"))
         evidence = Evidence(
             tasks=read_bill(bill["tasks"]),
             books=books,
@@ -210,7 +211,7 @@ class Scene:
         """Wait until lists tell the truth, and leave only what never changes."""
         if "lies" not in self.options.without:
             await asyncio.sleep(max(0.0, began + lies_end_seconds() - time.monotonic()))
-        self.weather = count_strikes(await self._ask_upstream("GET", "faults"))
+        self.weather += count_strikes(await self._ask_upstream("GET", "faults"))
         await self._change_weather(list_climate(without=self.options.without))
 
     async def _change_weather(self, rules: tuple[FaultRule, ...]) -> None:
