@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from app.bench.storm.contenders.dashgate import Dashgate
 from app.bench.storm.crew import set_clock_ahead
+from app.bench.storm.plan import Clocks
 from app.kit.clock import utc_now
 from app.kit.ids import make_uuid7
 
@@ -50,3 +52,12 @@ def test_only_the_kits_clock_reads_the_wall_clock() -> None:
     }
 
     assert readers - {"bench/rig/crowd.py"} == {"kit/clock.py"}
+
+
+def test_each_process_of_a_gateway_has_a_clock_of_its_own(tmp_path: Path) -> None:
+    clocks = Clocks(upstream=-20.0, processes=(300.0, -250.0, 40.0))
+    contender = Dashgate("postgresql://none", "http://none", tmp_path, (8080, 8081), 1, clocks)
+
+    ahead = {name: each.clock_ahead_seconds for name, each in contender.commands.items()}
+
+    assert ahead == {"api-0": 300.0, "api-1": -250.0, "worker-0": 40.0}
