@@ -41,7 +41,7 @@ def task_body(request_id: str, task: Task, urls: Sequence[str]) -> dict[str, Any
         output["results"] = _results(task, urls)
     output["task_metrics"] = _metrics(task)
     body: dict[str, Any] = {"request_id": request_id, "output": output}
-    if task.status is TaskStatus.SUCCEEDED:
+    if task.status is TaskStatus.SUCCEEDED and task.find_fault("no_usage") is None:
         body["usage"] = {"image_count": task.delivered_count}
     return body
 
@@ -68,12 +68,18 @@ def _times(task: Task) -> dict[str, str]:
 
 def _results(task: Task, urls: Sequence[str]) -> list[dict[str, str]]:
     links = iter(urls)
-    return [
+    items = [
         {"code": fault.code, "message": fault.message}
         if fault is not None
         else {**_prompts(task), "url": next(links)}
         for fault in task.outcomes
     ]
+    hidden = task.find_fault("no_url")
+    if hidden is not None:
+        for index, item in enumerate(items):
+            if index in hidden.indexes or not hidden.indexes:
+                item.pop("url", None)
+    return items
 
 
 def _prompts(task: Task) -> dict[str, str]:
@@ -84,10 +90,11 @@ def _prompts(task: Task) -> dict[str, str]:
 
 
 def _metrics(task: Task) -> dict[str, int]:
+    total = max(task.order.n, len(task.outcomes))
     failed = sum(fault is not None for fault in task.outcomes)
     if task.status is TaskStatus.FAILED:
-        failed = task.order.n
-    return {"TOTAL": task.order.n, "SUCCEEDED": task.delivered_count, "FAILED": failed}
+        failed = total
+    return {"TOTAL": total, "SUCCEEDED": task.delivered_count, "FAILED": failed}
 
 
 def _row(task: Task, region: str) -> dict[str, Any]:

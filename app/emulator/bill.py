@@ -57,7 +57,9 @@ class Bill:
         }
 
     def _list_digests(self, task: Task) -> list[str | None]:
-        return self._digests.setdefault(task.task_id, [None] * task.order.n)
+        digests = self._digests.setdefault(task.task_id, [])
+        digests += [None] * (max(task.order.n, len(task.outcomes)) - len(digests))
+        return digests
 
 
 class Tally:

@@ -35,9 +35,14 @@ class ListQuery:
     page_size: int
 
     @classmethod
-    def parse(cls, query: Mapping[str, str], now: datetime) -> Self:
-        """The filters in a query string; Refused with 400 when one cannot be read."""
-        start_at, end_at = _read_window(query, now)
+    def parse(
+        cls, query: Mapping[str, str], now: datetime, *, misread: timedelta = timedelta(0)
+    ) -> Self:
+        """The filters in a query string; Refused with 400 when one cannot be read.
+
+        `misread`: how much later than meant the times in it are taken to be.
+        """
+        start_at, end_at = _read_window(query, now, misread)
         return cls(
             start_at=start_at,
             end_at=end_at,
@@ -77,8 +82,11 @@ def show_as_of(tasks: Iterable[Task], moment: datetime) -> Iterator[Task]:
             yield replace(task, status=TaskStatus.PENDING, started_at=None, ended_at=None)
 
 
-def _read_window(query: Mapping[str, str], now: datetime) -> tuple[datetime, datetime]:
-    start_at, end_at = _read_time(query, "start_time"), _read_time(query, "end_time")
+def _read_window(
+    query: Mapping[str, str], now: datetime, misread: timedelta
+) -> tuple[datetime, datetime]:
+    start_at = _read_time(query, "start_time", misread)
+    end_at = _read_time(query, "end_time", misread)
     if end_at is None:
         end_at = now if start_at is None else start_at + _WINDOW
     if start_at is None:
@@ -89,10 +97,10 @@ def _read_window(query: Mapping[str, str], now: datetime) -> tuple[datetime, dat
     return start_at, end_at
 
 
-def _read_time(query: Mapping[str, str], name: str) -> datetime | None:
+def _read_time(query: Mapping[str, str], name: str, misread: timedelta) -> datetime | None:
     text = query.get(name)
     try:
-        return parse_list_time(text) if text else None
+        return parse_list_time(text) + misread if text else None
     except ValueError as wrong:
         raise Refused(400, *make_missing(name)) from wrong
 

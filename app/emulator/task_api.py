@@ -1,11 +1,11 @@
 """The task API: create, query, list, cancel and upload policies."""
 
+import asyncio
 from collections.abc import Mapping
-from datetime import timedelta
 from functools import partial
 
 import orjson
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -18,10 +18,17 @@ from app.dashscope.payloads import (
 from app.emulator import answers
 from app.emulator.accounts import Caller
 from app.emulator.checks import JsonObject, Refused, make_missing, read_order
-from app.emulator.disturb.disrupt import Dropped
-from app.emulator.disturb.faults import Place, Target
+from app.emulator.disturb.disrupt import Dropped, narrow_line
+from app.emulator.disturb.faults import FaultRule, Place, Target
+from app.emulator.disturb.lies import (
+    blur_answer,
+    blur_list,
+    choose_shown,
+    find_lie,
+    to_misreading,
+)
 from app.emulator.doors import Handler, make_door, pass_faults, to_json
-from app.emulator.listing import ListQuery, show_as_of
+from app.emulator.listing import ListQuery
 from app.emulator.upstream import CreateCall, Upstream, get_model
 
 API_PATH = "/api/v1"
@@ -53,7 +60,10 @@ class TaskApi:
 
     async def answer_create(self, request: Request, request_id: str) -> Response:
         caller = self._identify(request)
-        body = await read_object(request)
+        try:
+            body = await self._take_in(request, caller)
+        except ClientDisconnect:
+            return Dropped()
         call = CreateCall(
             request_id=request_id,
             caller=caller,
@@ -68,6 +78,17 @@ class TaskApi:
             return Dropped()
         return await pass_faults(rule, partial(self._create, call))
 
+    async def _take_in(self, request: Request, caller: Caller) -> JsonObject:
+        """The body, at the speed of the line it comes on."""
+        length = request.headers.get("content-length", "")
+        body_bytes = int(length) if length.isdecimal() else 0
+        target = Target(key=caller.key, account=caller.account, body_bytes=body_bytes)
+        rule = self._upstream.faults.find_strike("line", target)
+        if rule is None:
+            return await read_object(request)
+        narrow_line(request.scope)
+        return await read_object(request, bytes_per_second=rule.bytes_per_second)
+
     async def _create(self, call: CreateCall) -> Response:
         task = await self._upstream.create(call)
         response = to_json(answers.created_body(call.request_id, task.task_id))
@@ -76,37 +97,42 @@ class TaskApi:
 
     async def answer_query(self, request: Request, request_id: str) -> Response:
         caller, target = self._read_target(request)
-        root = self._upstream.find_root(str(request.base_url))
-        act = partial(self._query, caller, request_id, target.task_id, root)
-        return await pass_faults(self._upstream.faults.find_strike("query", target), act)
+        rule = self._upstream.faults.find_strike("query", target)
+        act = partial(self._query, request, caller, request_id, find_lie(rule))
+        return await pass_faults(rule, act)
 
-    async def _query(self, caller: Caller, request_id: str, task_id: str, root: str) -> Response:
+    async def _query(
+        self, request: Request, caller: Caller, request_id: str, lie: FaultRule | None
+    ) -> Response:
         await self._admit("query", caller)
+        task_id = request.path_params["task_id"]
+        root = self._upstream.find_root(str(request.base_url))
         task = self._upstream.board.find_visible(caller.account, task_id)
         if task is None:
             body = answers.unknown_body(request_id, task_id)
         else:
             urls = self._upstream.results.make_urls(task, root)
             body = answers.task_body(request_id, task, urls)
+            if lie is not None or task.find_fault("unreadable"):
+                body = blur_answer(body)
         return to_json(body, media_type=_TASKS_TYPE)
 
     async def answer_list(self, request: Request, request_id: str) -> Response:
         caller, target = self._read_target(request)
         rule = self._upstream.faults.find_strike("list", target)
-        is_stale = rule is not None and rule.do == "stale"
-        behind = timedelta(seconds=rule.seconds if rule is not None and is_stale else 0)
-        act = partial(self._list, caller, request_id, request.query_params, behind=behind)
+        act = partial(self._list, caller, request_id, request.query_params, find_lie(rule))
         return await pass_faults(rule, act)
 
     async def _list(
-        self, caller: Caller, request_id: str, query: Mapping[str, str], *, behind: timedelta
+        self, caller: Caller, request_id: str, query: Mapping[str, str], lie: FaultRule | None
     ) -> Response:
         await self._admit("list", caller)
-        now = self._upstream.clock()
+        now, rng = self._upstream.clock(), self._upstream.rng
         tasks = self._upstream.board.list_visible(caller.account)
-        page = ListQuery.parse(query, now).select(show_as_of(tasks, now - behind))
+        wanted = ListQuery.parse(query, now, misread=to_misreading(lie))
+        page = wanted.select(choose_shown(tasks, lie, now, rng))
         body = answers.list_body(request_id, page, self._options.region)
-        return to_json(body, media_type=_TASKS_TYPE)
+        return to_json(blur_list(body, lie, rng), media_type=_TASKS_TYPE)
 
     async def answer_cancel(self, request: Request, request_id: str) -> Response:
         caller, target = self._read_target(request)
@@ -170,11 +196,16 @@ class TaskApi:
         return Route(path, make_door(self._upstream, place, handler), methods=list(methods))
 
 
-async def read_object(request: Request) -> JsonObject:
-    """The JSON object in the body; Refused with 400, or 413 when it is too long."""
+async def read_object(request: Request, *, bytes_per_second: float | None = None) -> JsonObject:
+    """The JSON object in the body; Refused with 400, or 413 when it is too long.
+
+    Raises ClientDisconnect when the caller leaves before the end of it.
+    """
     content = bytearray()
     async for chunk in request.stream():
         content += chunk
+        if bytes_per_second is not None:
+            await asyncio.sleep(len(chunk) / bytes_per_second)
         if len(content) > _BODY_BYTES_LIMIT:
             raise Refused(413, "BadRequest.TooLarge", "Payload Too Large")
     try:
@@ -193,6 +224,7 @@ def _to_target(call: CreateCall) -> Target:
         account=call.caller.account,
         model=order.model,
         prompt=order.prompt,
+        images=order.images,
     )
 
 

@@ -52,7 +52,7 @@ class Upstream:
         self.options = options
         self.clock = clock
         self.rng = random.Random(options.seed)  # noqa: S311
-        self.faults = Faults(options.faults, self.rng)
+        self.faults = Faults(options.faults, self.rng, clock)
         self.keys = KeyRing(options.keys)
         self.gate = RateGate(clock)
         self.tally = Tally(clock)
@@ -122,6 +122,7 @@ class Upstream:
             account=call.caller.account,
             model=order.model,
             prompt=order.prompt,
+            images=order.images,
             task_id=task_id,
         )
         return Task(

@@ -8,6 +8,7 @@ Clock = Callable[[], datetime]
 
 
 def utc_now() -> datetime:
+    """The one reading of this machine's wall clock, which may be minutes off another's."""
     return datetime.now(UTC)
 
 

@@ -1,9 +1,10 @@
 """Writing to disk so that a reader sees all or nothing, before and after a power cut."""
 
 import os
-import time
 from pathlib import Path
 from secrets import token_hex
+
+from app.kit.clock import utc_now
 
 INCOMING = ".incoming"
 
@@ -48,7 +49,7 @@ def sweep_incoming(root: Path, older_than_seconds: float) -> int:
 
     What cannot be removed keeps none of the others; its OSError is raised at the end.
     """
-    before = time.time() - older_than_seconds
+    before = utc_now().timestamp() - older_than_seconds
     swept = 0
     trouble: OSError | None = None
     for path in (root / INCOMING).iterdir():

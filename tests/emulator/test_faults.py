@@ -312,7 +312,7 @@ def test_times_every_and_probability_decide_how_often() -> None:
             {"on": "cancel", "do": "status", "probability": 0.3},
         ]
     )
-    faults = Faults(rules, Random(1))
+    faults = Faults(rules, Random(1), HandClock())
 
     def strike(on: Any, count: int) -> list[bool]:
         return [faults.find_strike(on, Target()) is not None for _ in range(count)]
@@ -323,11 +323,25 @@ def test_times_every_and_probability_decide_how_often() -> None:
     assert [entry["seen_count"] for entry in faults.report()] == [4, 6, 1_000]
 
 
+def test_a_rule_is_in_force_in_its_own_time_only() -> None:
+    clock = HandClock()
+    rule = {"on": "list", "do": "empty", "from_seconds": 10, "until_seconds": 30}
+    faults = Faults(RULES.validate_python([rule]), Random(1), clock)
+
+    struck = []
+    for step_seconds in (9, 1, 19, 1):
+        clock.advance(step_seconds)
+        struck.append(faults.find_strike("list", Target()) is not None)
+
+    assert struck == [False, True, True, False]
+    assert faults.report()[0]["seen_count"] == 2
+
+
 def test_same_seed_gives_the_same_faults() -> None:
     rules = RULES.validate_python([{"on": "list", "do": "status", "probability": 0.5}])
 
     def strike(seed: int) -> list[bool]:
-        faults = Faults(rules, Random(seed))
+        faults = Faults(rules, Random(seed), HandClock())
         return [faults.find_strike("list", Target()) is not None for _ in range(64)]
 
     assert strike(5) == strike(5) != strike(6)
@@ -339,6 +353,14 @@ def test_same_seed_gives_the_same_faults() -> None:
         ({"on": "task", "do": "partial"}, "indexes: name at least one picture"),
         ({"on": "picture", "do": "redirect"}, "location: name the address"),
         ({"on": "list", "do": "stale"}, "seconds: say how far behind"),
+        (
+            {"on": "list", "do": "empty", "from_seconds": 9, "until_seconds": 9},
+            "until_seconds: must be later than from_seconds",
+        ),
+        (
+            {"on": "create", "do": "status", "match": {"over_bytes": 9}},
+            "match.over_bytes: only rules on 'line'",
+        ),
     ],
 )
 def test_rules_that_miss_what_they_need_are_refused(rule: dict[str, Any], problem: str) -> None:
@@ -353,7 +375,10 @@ async def test_unusable_rules_are_refused_by_name_and_change_nothing(desk: Desk)
 
     assert answer.status_code == 422
     first, second = answer.json()["problems"]
-    assert "it is one of hang, html, reset, stale, status; not 'truncate'" in first
-    assert second.startswith("1.on: Input should be 'create', 'query'")
+    assert (
+        "it is one of empty, hang, html, omit, reset, stale, status, unreadable, wrong_zone; not"
+        in first
+    )
+    assert second.startswith("1.on: Input should be 'line', 'create', 'query'")
     assert second.endswith("(it was 'x')")
     assert (await desk.control("faults"))[0]["status"] == 429

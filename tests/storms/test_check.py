@@ -142,6 +142,30 @@ def test_a_job_fails_only_for_a_task_that_failed() -> None:
     assert kinds_of(unfair) == {Kind.LOST}
 
 
+def test_a_job_that_has_not_ended_is_lost_unless_it_calls_a_person() -> None:
+    job = make_job(status=None, image_count=0, attempts=(), events=("job.queued",))
+    heard: dict[str, object] = {"final_statuses": {}, "picture_sha256": {}}
+    books: dict[str, object] = {"spent_images": 0}
+    evidence = make_evidence(tasks=(), jobs=(job,), books=books, heard=heard)
+
+    attended = replace(evidence, attended=frozenset({"job-1"}))
+
+    assert kinds_of(evidence) == {Kind.LOST}
+    assert kinds_of(attended) == set()
+
+
+def test_an_order_that_the_upstream_never_takes_fails() -> None:
+    job = make_job(status="failed", image_count=0, attempts=(), events=("job.failed",))
+    heard: dict[str, object] = {"final_statuses": {}, "picture_sha256": {}}
+    books: dict[str, object] = {"spent_images": 0}
+    evidence = make_evidence(tasks=(), jobs=(job,), books=books, heard=heard)
+
+    refused = replace(evidence, refused_prompts=frozenset({"fox"}))
+
+    assert kinds_of(evidence) == {Kind.LOST}
+    assert kinds_of(refused) == set()
+
+
 def test_every_picture_that_was_made_is_kept() -> None:
     task = make_task(n=2, image_count=2)
     job = make_job(n=2)

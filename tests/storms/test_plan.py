@@ -5,23 +5,25 @@ from itertools import pairwise
 
 import pytest
 
-from app.bench.storm.contenders.dashgate import SETTINGS
 from app.bench.storm.plan import (
-    FREEZE_SECONDS,
+    LATE_SECONDS,
+    POISON,
+    Clocks,
     Order,
     Strike,
-    list_weather,
+    plan_clocks,
     plan_orders,
     plan_strikes,
     slow_down,
 )
 
 STORM_SECONDS = 15.0
+ENDS_AT_SECONDS = 25.0
 
 
 def plan_both(seed: int) -> tuple[tuple[Order, ...], tuple[Strike, ...]]:
     return (
-        plan_orders(seed, 150, STORM_SECONDS),
+        plan_orders(seed, 150, STORM_SECONDS, ends_at_seconds=ENDS_AT_SECONDS),
         plan_strikes(seed, STORM_SECONDS, processes=4, crashes_database=True),
     )
 
@@ -44,7 +46,38 @@ def test_orders_are_of_all_sorts(seed: int) -> None:
     assert any(order.is_sent_twice for order in orders)
     assert any(order.cancel_at_seconds is not None for order in orders)
     assert all(order.idempotency_key for order in orders if order.is_sent_twice)
-    assert all(order.at_seconds < STORM_SECONDS for order in orders)
+    late = [order for order in orders if order.at_seconds >= STORM_SECONDS]
+    assert 5 < len(late) < 50
+    assert all(0 <= order.at_seconds - ENDS_AT_SECONDS <= LATE_SECONDS for order in late)
+
+
+@pytest.mark.parametrize("seed", range(1, 6))
+def test_one_order_is_poison_one_is_heavy_and_both_come_early(seed: int) -> None:
+    orders, _ = plan_both(seed)
+
+    [poison] = [order for order in orders if POISON in order.prompt]
+    [heavy] = [order for order in orders if order.is_heavy]
+    prompts = Counter(order.prompt for order in orders)
+    for order in (poison, heavy):
+        assert prompts[order.prompt] == 1
+        assert order.cancel_at_seconds is None
+        assert order.at_seconds < STORM_SECONDS / 2
+    assert poison is not heavy
+
+
+def test_every_clock_is_off_in_its_own_way_and_the_databases_too() -> None:
+    plans = [plan_clocks(seed, processes=5, worst_seconds=300) for seed in range(1, 51)]
+
+    offsets = [offset for plan in plans for offset in (plan.upstream, *plan.processes)]
+    assert all(len({plan.upstream, *plan.processes}) == 6 for plan in plans)
+    assert max(offsets) > 300
+    assert min(offsets) < -300
+    assert all(abs(offset) <= 600 for offset in offsets)
+    assert plans[0] == plan_clocks(1, processes=5, worst_seconds=300)
+
+
+def test_without_skew_every_clock_is_right() -> None:
+    assert plan_clocks(1, processes=2, worst_seconds=0) == Clocks(0, (0, 0))
 
 
 @pytest.mark.parametrize("seed", range(1, 6))
@@ -74,25 +107,3 @@ def test_on_a_slow_machine_blows_are_rarer_and_crashes_are_not() -> None:
     at_twice = sorted(each.at_seconds * (1 if each.deed == "crash" else 2) for each in strikes)
     assert [each.at_seconds for each in slowed] == at_twice
     assert Counter(each.deed for each in slowed) == Counter(each.deed for each in strikes)
-
-
-def test_no_task_stays_hidden_longer_than_the_gateway_is_told() -> None:
-    weather = list_weather()
-    late = max(rule.seconds for rule in weather if rule.on == "create" and rule.when == "before")
-    hidden = max(rule.seconds + (rule.for_seconds or 0) for rule in weather if rule.do == "lost")
-    stale = max(rule.seconds for rule in weather if rule.do == "stale")
-    prepare, submit, settle = (
-        float(SETTINGS[f"DASHGATE_{name}_SECONDS"])
-        for name in ("PREPARE", "SUBMIT_TIMEOUT", "SETTLE")
-    )
-
-    longest = prepare + FREEZE_SECONDS[1] + late + hidden + stale
-
-    assert longest + 1 <= prepare + submit + settle
-
-
-def test_the_upstream_errs_everywhere() -> None:
-    assert {rule.on for rule in list_weather()} == {
-        "create", "query", "list", "cancel", "picture", "task",
-    }  # fmt: skip
-    assert all(rule.probability < 0.25 for rule in list_weather())

@@ -3,17 +3,27 @@
 import pytest
 
 from app.bench.storm import Kind, StormOptions, StormReport, run_storm
+from app.bench.storm.contenders.contract import ACCOUNT_KEYS
+from app.bench.storm.weather import LIES, choose_lies, count_strikes
 
 pytestmark = pytest.mark.timeout(300)
 
 JOBS = 60
 STORM_SECONDS = 10.0
+RARE = {"create status 403", "line slow"}
+"""Of one order each."""
 
 
 def expect_storm(report: StormReport) -> None:
-    """It was one: orders came through, and blows fell on the way."""
+    """It was one: orders came through, blows fell on the way, and all weather was there."""
     assert sum(report.statuses.values()) > JOBS / 2, report.explain()
     assert report.strikes["kill"] >= 4, report.explain()
+    told = [LIES[kind] for kind in choose_lies(report.seed, tuple(ACCOUNT_KEYS)).values()]
+    lies = count_strikes({"on": "list", "fired_count": 1} | dict(lie) for lie in told)
+    assert all(report.weather[lie] >= 5 for lie in lies), report.weather
+    assert all(report.weather[kind] >= 1 for kind in RARE), report.weather
+    assert report.weather["task unreadable"] + report.weather["query unreadable"] >= 1
+    assert max(map(abs, (report.clocks.upstream, *report.clocks.processes))) > 60
 
 
 @pytest.mark.parametrize("seed", [1, 2])

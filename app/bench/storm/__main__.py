@@ -1,4 +1,7 @@
-"""`python -m app.bench.storm --seeds 1-50`: storms one after the other, a line for each."""
+"""`python -m app.bench.storm --seeds 1-50`: storms one after the other, a line for each.
+
+A storm waits more than it works: two cores bear two commands side by side, such as 1-25 and 26-50.
+"""
 
 import argparse
 import asyncio
@@ -10,6 +13,7 @@ from app.bench.storm.check import Kind
 from app.bench.storm.options import StormOptions
 from app.bench.storm.report import StormReport
 from app.bench.storm.run import run_storm
+from app.bench.storm.weather import HARDSHIPS
 
 
 def parse_seeds(text: str) -> range:
@@ -34,6 +38,8 @@ def main() -> int:
         calm_seconds=arguments.calm_seconds,
         contender=arguments.contender,
         is_calm=arguments.calm,
+        clock_seconds=arguments.clock_seconds,
+        without=frozenset(arguments.without),
         logs=arguments.logs,
     )
     reports = asyncio.run(_run_all(arguments.seeds, options))
@@ -70,6 +76,10 @@ def _make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--calm-seconds", type=float, default=plain.calm_seconds)
     parser.add_argument("--contender", choices=("dashgate", "naive"), default=plain.contender)
     parser.add_argument("--calm", action="store_true", help="no blows and no errors")
+    parser.add_argument("--clock-seconds", type=float, default=plain.clock_seconds)
+    parser.add_argument(
+        "--without", choices=HARDSHIPS, action="append", default=[], help="repeatable"
+    )
     parser.add_argument("--logs", type=Path, help="folder that keeps the processes' logs")
     return parser
 

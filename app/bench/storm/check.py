@@ -27,6 +27,7 @@ class Kind(StrEnum):
     LEDGER = "ledger"
     CROWDED = "crowded"
     MOVED_BACK = "moved back"
+    SILENT = "silent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,10 @@ class Evidence:
     heard: Hearsay
     in_flight_limits: Mapping[str, int]
     """Per upstream account how many tasks of jobs may be unfinished at once."""
+    refused_prompts: frozenset[str] = frozenset()
+    """Of orders that the upstream never takes: they fail, and make no task."""
+    attended: frozenset[str] = frozenset()
+    """Jobs that have not ended and call a person: they wait, and are not lost."""
 
     def surplus(self) -> tuple[UpstreamTask, ...]:
         """Billed tasks that no job has handed on."""
@@ -122,9 +127,10 @@ def _list_booked(evidence: Evidence) -> Iterator[Finding]:
 def _check_losses(evidence: Evidence) -> Iterator[Finding]:
     """I6, I8: every job has ended, for a reason, and with all that was paid for."""
     failed_prompts = {task.prompt for task in evidence.tasks.values() if task.status == "FAILED"}
+    failed_prompts |= evidence.refused_prompts
     for job in evidence.books.jobs:
         match job.status:
-            case None:
+            case None if job.job_id not in evidence.attended:
                 yield Finding(Kind.LOST, job.job_id, f"has not ended: {_tell_last(job)}")
             case "failed" if job.prompt not in failed_prompts:
                 yield Finding(Kind.LOST, job.job_id, "failed, and no task of its kind did")

@@ -52,7 +52,7 @@ class Clients:
     async def collect_all(self, jobs: Iterable[BookedJob]) -> None:
         """In calm: how each job has ended, and the pictures that its owner gets.
 
-        Of all jobs: those too whose owner was never told that they were accepted.
+        Of all that have ended: those too whose owner was never told that they were accepted.
         """
         room = asyncio.Semaphore(FETCHES)
 
@@ -65,7 +65,7 @@ class Clients:
             digests = [hashlib.sha256(content).hexdigest() for content in contents]
             self._pictures[job.job_id] = tuple(digests)
 
-        await asyncio.gather(*map(collect, jobs))
+        await asyncio.gather(*(collect(job) for job in jobs if job.status is not None))
 
     def report(self) -> Hearsay:
         return Hearsay(

@@ -1,22 +1,25 @@
-"""The schedule of a storm: what is ordered, what is struck and how the upstream errs (pure)."""
+"""The schedule of a storm: what is ordered, what is struck, whose clock is off (pure)."""
 
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from app.emulator.disturb.faults import FaultRule
-
 Deed = Literal["kill", "freeze", "cut", "crash"]
 
 LULL_SECONDS = 1.0
 """Before the first blow: most of the burst of orders is taken."""
 STRIKE_GAP_SECONDS = (0.15, 0.5)
-FREEZE_SECONDS = (0.3, 3.0)
+FREEZE_SECONDS = (0.3, 2.5)
 DATABASE_GAP_SECONDS = (5.0, 10.0)
 DATABASE_DOWN_SECONDS = (0.1, 1.0)
 TEAMS = 3
 SHARED_PROMPTS = 3
+LATE_SHARE = 0.15
+"""Of the orders come in the end, as they would any day: the others are not the last ones."""
+LATE_SECONDS = 6.0
+POISON = "poison"
+"""A part of the one prompt that the upstream refuses, whatever account it comes from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,17 @@ class Order:
     idempotency_key: str | None
     is_sent_twice: bool
     cancel_at_seconds: float | None
+    is_heavy: bool = False
+    """Its input is so large that its body takes long on the upstream's line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """How far wall clocks are ahead of the database's, in seconds; below 0: behind."""
+
+    upstream: float = 0.0
+    processes: tuple[float, ...] = ()
+    """Of the gateway, each its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +58,34 @@ class Strike:
     seconds: float = 0.0
 
 
-def plan_orders(seed: int, count: int, storm_seconds: float) -> tuple[Order, ...]:
-    """A burst, then a stream; one team floods, and many jobs cannot be told apart by prompt."""
+def plan_orders(
+    seed: int, count: int, storm_seconds: float, *, ends_at_seconds: float
+) -> tuple[Order, ...]:
+    """A burst, a stream, some when all is over; one team floods, many prompts are the same.
+
+    One is poison and one is heavy.
+    """
     rng = _draw_from(seed, "orders")
-    return tuple(_plan_order(rng, seed, number, storm_seconds) for number in range(count))
+    orders = [_plan_order(rng, seed, number, storm_seconds) for number in range(count)]
+    for number, order in enumerate(orders):
+        if order.cancel_at_seconds is None and rng.random() < LATE_SHARE:
+            at_seconds = ends_at_seconds + rng.uniform(0, LATE_SECONDS)
+            orders[number] = replace(order, at_seconds=at_seconds)
+    for number, word in zip(rng.sample(range(count), 2), (POISON, "heavy"), strict=True):
+        orders[number] = _set_apart(orders[number], f"storm {seed}, {word}", rng)
+    return tuple(orders)
+
+
+def plan_clocks(seed: int, *, processes: int, worst_seconds: float) -> Clocks:
+    """Every clock up to that far from the true time, the database's too.
+
+    Hers cannot be moved, so the others bear the difference.
+    """
+    rng = _draw_from(seed, "clocks")
+    database, upstream, *others = (
+        rng.uniform(-worst_seconds, worst_seconds) for _ in range(2 + processes)
+    )
+    return Clocks(upstream - database, tuple(other - database for other in others))
 
 
 def plan_strikes(
@@ -72,14 +110,6 @@ def slow_down(strikes: Sequence[Strike], factor: float) -> tuple[Strike, ...]:
     return tuple(sorted(slowed, key=lambda strike: strike.at_seconds))
 
 
-def list_weather() -> tuple[FaultRule, ...]:
-    """How the upstream errs while the storm lasts; its own seed says when.
-
-    However errors add up, a task shows in the list within the time that the gateway is told.
-    """
-    return (*_CREATE_TROUBLE, *_READ_TROUBLE, *_PICTURE_TROUBLE, *_TASK_TROUBLE)
-
-
 def _plan_order(rng: random.Random, seed: int, number: int, storm_seconds: float) -> Order:
     shared = rng.randrange(SHARED_PROMPTS) if rng.random() < 0.4 else None
     at_seconds = rng.uniform(0, 0.5 if rng.random() < 0.4 else 0.7 * storm_seconds)
@@ -94,6 +124,17 @@ def _plan_order(rng: random.Random, seed: int, number: int, storm_seconds: float
         idempotency_key=f"storm-{seed}-{number}" if has_key else None,
         is_sent_twice=has_key and rng.random() < 0.3,
         cancel_at_seconds=at_seconds + rng.uniform(0.05, 4) if is_canceled else None,
+    )
+
+
+def _set_apart(order: Order, prompt: str, rng: random.Random) -> Order:
+    """An order of its own kind early in the storm, that nobody cancels."""
+    return replace(
+        order,
+        prompt=prompt,
+        at_seconds=rng.uniform(0.5, 3.0),
+        cancel_at_seconds=None,
+        is_heavy=not prompt.endswith(POISON),
     )
 
 
@@ -116,44 +157,3 @@ def _plan_crashes(rng: random.Random, storm_seconds: float) -> Iterator[Strike]:
 
 def _draw_from(seed: int, purpose: str) -> random.Random:
     return random.Random(f"{seed} {purpose}")  # noqa: S311
-
-
-_CREATE_TROUBLE = (
-    FaultRule(on="create", do="status", when="before", probability=0.02),
-    FaultRule(on="create", do="status", when="after", probability=0.02),
-    FaultRule(on="create", do="reset", when="after", probability=0.08),
-    FaultRule(on="create", do="hang", when="after", seconds=3, probability=0.04),
-    FaultRule(on="create", do="hang", when="before", seconds=1.5, probability=0.01),
-    FaultRule(on="create", do="late", seconds=0.8, probability=0.03),
-    FaultRule(on="create", do="status", status=429, probability=0.015),
-    FaultRule(on="create", do="html", when="before", probability=0.01),
-    FaultRule(on="create", do="html", when="after", probability=0.01),
-)
-
-_READ_TROUBLE = (
-    FaultRule(on="list", do="status", probability=0.05),
-    FaultRule(on="list", do="reset", probability=0.03),
-    FaultRule(on="list", do="hang", seconds=2, probability=0.01),
-    FaultRule(on="list", do="html", probability=0.01),
-    FaultRule(on="list", do="stale", seconds=0.5, probability=0.1),
-    FaultRule(on="query", do="status", probability=0.05),
-    FaultRule(on="query", do="reset", probability=0.03),
-    FaultRule(on="query", do="hang", seconds=2, probability=0.01),
-    FaultRule(on="query", do="html", probability=0.01),
-    FaultRule(on="cancel", do="reset", when="after", probability=0.2),
-)
-
-_PICTURE_TROUBLE = (
-    FaultRule(on="picture", do="truncate", probability=0.08),
-    FaultRule(on="picture", do="corrupt", probability=0.04),
-    FaultRule(on="picture", do="reset", probability=0.04),
-    FaultRule(on="picture", do="html", probability=0.02),
-    FaultRule(on="picture", do="status", status=503, probability=0.02),
-)
-
-_TASK_TROUBLE = (
-    FaultRule(on="task", do="lost", seconds=0.3, for_seconds=1.5, probability=0.05),
-    FaultRule(on="task", do="duplicate_url", probability=0.04),
-    FaultRule(on="task", do="fail", probability=0.03),
-    FaultRule(on="task", do="partial", indexes=frozenset({1}), probability=0.04),
-)

@@ -5,8 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from app.bench.storm.check import Kind, Verdict
+from app.bench.storm.plan import Clocks
 
 FINDINGS_SHOWN = 20
+LIES_SHOWN = frozenset({"empty", "stale", "status 403", "unreadable", "wrong_zone", "omit"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,13 @@ class StormReport:
     refused_calls: Mapping[str, int]
     """Calls that the upstream itself refused, by endpoint and code."""
     verdict: Verdict
+    weather: Mapping[str, int] = field(default_factory=dict)
+    """How often each kind of the upstream's errors struck."""
+    clocks: Clocks = field(default_factory=Clocks)
+    standing: Mapping[str, int] = field(default_factory=dict)
+    """Jobs that have not ended, by what a person is called for."""
+    calls: int = 0
+    """How often a person was called at all."""
     stories: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """What has happened to jobs that something is wrong with, line by line."""
 
@@ -53,12 +62,27 @@ class StormReport:
         jobs = f"{sum(self.statuses.values())} jobs ({ends})"
         return (
             f"seed {self.seed}: {jobs} in {self.seconds:.0f} s, {self.ended_in_storm} amid the "
-            f"storm; {blows}; duplicates {self.duplicate_count}; wrong: {counts}"
+            f"storm; {blows}; {self._tell_weather()}; duplicates {self.duplicate_count}; "
+            f"wrong: {counts}"
+        )
+
+    def _tell_weather(self) -> str:
+        """Lies by kind, clocks, and what is left to a person."""
+        lies = ", ".join(
+            f"{kind} {count}" for kind, count in sorted(self.weather.items()) if _is_lie(kind)
+        )
+        clocks = (self.clocks.upstream, *self.clocks.processes)
+        left = ", ".join(f"{count} {code}" for code, count in sorted(self.standing.items()))
+        return (
+            f"lies: {lies or 'none'}; clocks {min(clocks):+.0f} to {max(clocks):+.0f} s; "
+            f"a person called {self.calls} times, for good: {left or 'never'}"
         )
 
     def explain(self) -> str:
-        """The line, what was wrong in which job, and how to have it again."""
-        findings = (*self.verdict.findings, *self.verdict.booked)
+        """The line, what was wrong in which job, the rarest first, and how to have it again."""
+        kinds = Counter(finding.kind for finding in self.verdict.findings)
+        rarest_first = sorted(self.verdict.findings, key=lambda finding: kinds[finding.kind])
+        findings = (*rarest_first, *self.verdict.booked)
         shown = [
             f"  {finding.kind}: {finding.subject}: {finding.detail}"
             for finding in findings[:FINDINGS_SHOWN]
@@ -70,6 +94,11 @@ class StormReport:
         if shown:
             shown.append(f"  again: {self.again}")
         return "\n".join([self.to_line(), *shown])
+
+
+def _is_lie(kind: str) -> bool:
+    place, _, deed = kind.partition(" ")
+    return place == "list" and deed in LIES_SHOWN
 
 
 def count_refusals(refused: Mapping[str, Mapping[str, int]]) -> Counter[str]:

@@ -18,9 +18,10 @@ from app.bench.storm.contenders.naive import Naive
 from app.bench.storm.crew import Crew, UpstreamProcess
 from app.bench.storm.database import open_database
 from app.bench.storm.options import StormOptions
-from app.bench.storm.plan import plan_orders
+from app.bench.storm.plan import Clocks, plan_clocks, plan_orders
 from app.bench.storm.report import StormReport
 from app.bench.storm.scene import Scene
+from app.bench.storm.weather import lies_end_seconds
 from app.emulator import EmulatorOptions
 from app.kit.ports import find_free_port
 
@@ -46,18 +47,30 @@ async def open_scene(seed: int, options: StormOptions) -> AsyncIterator[Scene]:
         folder = _make_folder(stack, options)
         database = await stack.enter_async_context(open_database(options.database_url, folder))
         http = await stack.enter_async_context(httpx.AsyncClient(timeout=20, trust_env=False))
-        root = await _start_upstream(stack, http, replace(UPSTREAM, seed=seed), folder)
-        contender = _make_contender(options, database.url, f"{root}/api/v1", folder)
+        clocks = _plan_clocks(seed, options)
+        upstream = replace(UPSTREAM, seed=seed, clock_skew_seconds=clocks.upstream)
+        root = await _start_upstream(stack, http, upstream, folder)
+        contender = _make_contender(options, database.url, f"{root}/api/v1", folder, clocks)
         await contender.furnish()
+        ends_at_seconds = max(options.storm_seconds, lies_end_seconds())
         clients = Clients(
-            contender, plan_orders(seed, options.jobs, storm_seconds=options.storm_seconds)
+            contender,
+            plan_orders(
+                seed, options.jobs, options.storm_seconds, ends_at_seconds=ends_at_seconds
+            ),
         )
         stack.push_async_callback(clients.close)
         crew = Crew(folder, {"PATH": os.environ["PATH"], **contender.environment})
         stack.push_async_callback(crew.close)
         for name, command in contender.commands.items():
             crew.start(name, command)
-        yield Scene(options, database, contender, crew, clients, root, http)
+        yield Scene(options, database, contender, crew, clients, clocks, root, http)
+
+
+def _plan_clocks(seed: int, options: StormOptions) -> Clocks:
+    worst_seconds = 0.0 if options.is_calm else options.clock_seconds
+    processes = options.doors + options.workers
+    return plan_clocks(seed, processes=processes, worst_seconds=worst_seconds)
 
 
 def _make_folder(stack: AsyncExitStack, options: StormOptions) -> Path:
@@ -70,12 +83,12 @@ def _make_folder(stack: AsyncExitStack, options: StormOptions) -> Path:
 
 
 def _make_contender(
-    options: StormOptions, database_url: str, upstream_url: str, folder: Path
+    options: StormOptions, database_url: str, upstream_url: str, folder: Path, clocks: Clocks
 ) -> Contender:
     if options.contender == "naive":
         return Naive(database_url, upstream_url, options.workers)
     ports = tuple(find_free_port(HOST) for _ in range(options.doors))
-    return Dashgate(database_url, upstream_url, folder, ports, options.workers)
+    return Dashgate(database_url, upstream_url, folder, ports, options.workers, clocks)
 
 
 async def _start_upstream(

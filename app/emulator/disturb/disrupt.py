@@ -15,6 +15,8 @@ from app.emulator.disturb.faults import FaultRule
 TRANSPORT_EXTENSION = "emulator.transport"
 """The ASGI extension under which the server hands out the connection's transport."""
 
+SLOW_LINE_BYTES = 32 * 1024
+"""What the kernel takes in ahead of us on a slow line; by default it may be some megabytes."""
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _CHUNK_BYTES = 256 * 1024
 _GARBAGE = (
@@ -45,6 +47,13 @@ class CutShort(Response):
         await send({"type": "http.response.body", "body": half, "more_body": True})
         _get_transport(scope).close()
         await _wait_until_gone(receive)
+
+
+def narrow_line(scope: Scope) -> None:
+    """Let the kernel take in little of the request's body before we do."""
+    sock = _get_transport(scope).get_extra_info("socket")
+    with suppress(ValueError, OSError):  # the caller has left by itself
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SLOW_LINE_BYTES)
 
 
 async def disrupt_before(rule: FaultRule | None) -> Response | None:

@@ -2,32 +2,36 @@
 
 import random
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from app.emulator.checks import Failure
+from app.kit.clock import Clock
 
-Place = Literal["create", "query", "list", "cancel", "upload", "form", "picture", "task"]
+Place = Literal["line", "create", "query", "list", "cancel", "upload", "form", "picture", "task"]
 Deed = Literal[
+    "slow",
     "status", "html", "reset", "hang", "late", "arrearage",
-    "stale",
+    "stale", "empty", "omit", "unreadable", "wrong_zone",
     "truncate", "corrupt", "oversize", "redirect",
     "fail", "partial", "moderation", "ip_suspicion", "fetch_failure",
-    "lost", "duplicate_url", "stuck",
+    "lost", "duplicate_url", "stuck", "extra", "no_url", "no_usage",
 ]  # fmt: skip
 
 _CALL_DEEDS = {"status", "html", "reset", "hang"}
 _TASK_DEEDS = {
     "fail", "partial", "moderation", "ip_suspicion", "fetch_failure",
-    "lost", "duplicate_url", "stuck",
+    "lost", "duplicate_url", "stuck", "unreadable", "extra", "no_url", "no_usage",
 }  # fmt: skip
 DEEDS: dict[str, set[str]] = {
+    "line": {"slow"},
     "create": _CALL_DEEDS | {"late", "arrearage", "moderation", "ip_suspicion"},
-    "query": _CALL_DEEDS,
-    "list": _CALL_DEEDS | {"stale"},
+    "query": _CALL_DEEDS | {"unreadable"},
+    "list": _CALL_DEEDS | {"stale", "empty", "omit", "unreadable", "wrong_zone"},
     "cancel": _CALL_DEEDS,
     "upload": _CALL_DEEDS,
     "form": _CALL_DEEDS,
@@ -69,11 +73,17 @@ class Target:
     account: str = ""
     model: str = ""
     prompt: str = ""
+    images: tuple[str, ...] = field(default=(), repr=False)
     task_id: str = ""
+    body_bytes: int = 0
+    """Of the request's body, as its head announces it; only the line knows."""
+
+
+_BY_PART = {"prompt", "image", "over_bytes"}
 
 
 class FaultMatch(BaseModel):
-    """The targets a rule is for: `prompt` by part, the others whole; absent means any."""
+    """The targets a rule is for, each name as a whole unless said otherwise; absent means any."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -81,12 +91,21 @@ class FaultMatch(BaseModel):
     account: str | None = None
     model: str | None = None
     prompt: str | None = None
+    """A part of it."""
+    image: str | None = None
+    """A part of the reference to any input picture, such as `HTTPS://`."""
     task_id: str | None = None
+    over_bytes: int | None = Field(None, ge=0)
+    """Bodies longer than that."""
 
     def accepts(self, target: Target) -> bool:
         if self.prompt is not None and self.prompt not in target.prompt:
             return False
-        wanted = self.model_dump(exclude={"prompt"}, exclude_none=True)
+        if self.image is not None and not any(self.image in image for image in target.images):
+            return False
+        if self.over_bytes is not None and target.body_bytes <= self.over_bytes:
+            return False
+        wanted = self.model_dump(exclude=_BY_PART, exclude_none=True)
         return all(getattr(target, name) == value for name, value in wanted.items())
 
 
@@ -103,6 +122,10 @@ class FaultRule(BaseModel):
     """Only each Nth of the matching ones."""
     times: int | None = Field(None, ge=1)
     """No more than this many in all."""
+    from_seconds: float = Field(0.0, ge=0)
+    """In force only from then on, in seconds after the rules were set."""
+    until_seconds: float | None = Field(None, gt=0)
+    """And only before then."""
 
     when: Literal["before", "after"] = "before"
     """Of `reset`, `hang`, `status` and `html`: before or after the call had its effect."""
@@ -118,7 +141,12 @@ class FaultRule(BaseModel):
     for_seconds: float | None = Field(None, gt=0)
     """Real seconds until a `lost` task is known again; never when absent."""
     indexes: frozenset[int] = frozenset()
-    """Pictures hit by `partial` and output `moderation`, from 0; `moderation`: all if empty."""
+    """Pictures hit by `partial`, `no_url` and output `moderation`, from 0; all if empty, save for
+    `partial`."""
+    share: float = Field(0.5, gt=0, le=1)
+    """Of `omit` and `unreadable` lists: how many rows are hit, drawn anew for each call."""
+    bytes_per_second: int = Field(1_000_000, ge=1)
+    """Of `slow`: how fast the body of a create is taken in."""
     size_bytes: int = Field(128 * 1024 * 1024, ge=1, le=2**31)
     """Of `oversize`: how much is sent where a picture is expected, if the client lets it."""
     location: str | None = None
@@ -135,6 +163,10 @@ class FaultRule(BaseModel):
             raise ValueError("location: name the address that 'redirect' sends to")
         if self.do == "stale" and not self.seconds:
             raise ValueError("seconds: say how far behind, such as 5, a 'stale' list is")
+        if self.until_seconds is not None and self.until_seconds <= self.from_seconds:
+            raise ValueError("until_seconds: must be later than from_seconds")
+        if self.match.over_bytes is not None and self.on != "line":
+            raise ValueError("match.over_bytes: only rules on 'line' know how long a body is")
         return self
 
     @property
@@ -171,7 +203,11 @@ class _Armed:
     seen_count: int = 0
     fired_count: int = 0
 
-    def fires(self, rng: random.Random) -> bool:
+    def fires(self, age_seconds: float, rng: random.Random) -> bool:
+        until_seconds = self.rule.until_seconds
+        is_over = until_seconds is not None and age_seconds >= until_seconds
+        if is_over or age_seconds < self.rule.from_seconds:
+            return False
         self.seen_count += 1
         is_spent = self.rule.times is not None and self.fired_count >= self.rule.times
         if is_spent or self.seen_count % self.rule.every:
@@ -185,13 +221,15 @@ class _Armed:
 class Faults:
     """The rules in force, in order, with their counts."""
 
-    def __init__(self, rules: Iterable[FaultRule], rng: random.Random) -> None:
+    def __init__(self, rules: Iterable[FaultRule], rng: random.Random, clock: Clock) -> None:
         self._rng = rng
+        self._clock = clock
         self.arm(rules)
 
     def arm(self, rules: Iterable[FaultRule]) -> None:
-        """Replace all rules; counts begin anew."""
+        """Replace all rules; counts and times begin anew."""
         self._armed = [_Armed(rule) for rule in rules]
+        self._armed_at: datetime = self._clock()
 
     def find_strike(self, on: Place, target: Target) -> FaultRule | None:
         """The first rule that fires for this call."""
@@ -209,7 +247,9 @@ class Faults:
         ]
 
     def _strikes(self, on: Place, target: Target) -> Iterator[FaultRule]:
+        age_seconds = (self._clock() - self._armed_at).total_seconds()
         for armed in self._armed:
             rule = armed.rule
-            if rule.on == on and rule.match.accepts(target) and armed.fires(self._rng):
+            is_meant = rule.on == on and rule.match.accepts(target)
+            if is_meant and armed.fires(age_seconds, self._rng):
                 yield rule

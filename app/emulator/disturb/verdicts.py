@@ -18,7 +18,8 @@ def find_early_failure(rules: Sequence[FaultRule], first_image: str) -> Failure 
 
 
 def decide_outcomes(rules: Sequence[FaultRule], n: int) -> tuple[Failure | None, ...]:
-    """Per picture why it failed, or None."""
+    """Per picture why it failed, or None; one picture more than asked for by each `extra`."""
+    n += sum(rule.do == "extra" for rule in rules)
     outcomes: list[Failure | None] = [None] * n
     for rule in rules:
         for index in _list_hits(rule, n):

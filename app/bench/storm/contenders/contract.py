@@ -1,7 +1,8 @@
 """What a storm is let loose on: a gateway with its processes, its door and its books."""
 
 import io
-from collections.abc import Mapping
+import random
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import httpx
@@ -10,6 +11,7 @@ from PIL import Image
 from app.bench.storm.crew import Command
 from app.bench.storm.ledgers import Books
 from app.bench.storm.plan import Order
+from app.bench.storm.stillness import Standing
 from app.emulator import EmulatorOptions
 from app.media.data_uri import to_data_uri
 
@@ -20,6 +22,7 @@ ACCOUNT_KEYS = {
 """The upstream accounts and their API keys: each key is a lane."""
 SLOTS = 5
 SUBMIT_RATE = 20
+HEAVY_SIDE = 720
 
 UPSTREAM = EmulatorOptions(
     keys={key: account for account, keys in ACCOUNT_KEYS.items() for key in keys},
@@ -77,6 +80,9 @@ class Contender(Protocol):
     async def is_at_rest(self) -> bool:
         """Whether nothing goes on any more."""
 
+    async def list_standing(self) -> Sequence[Standing]:
+        """The jobs that have not ended, and who is called for them."""
+
     async def read_books(self) -> Books:
         """All of its books."""
 
@@ -88,4 +94,13 @@ def draw_input() -> str:
     """The picture that every order wants edited, as a data URI."""
     content = io.BytesIO()
     Image.new("RGB", (400, 400), "orange").save(content, "PNG")
+    return to_data_uri(content.getvalue(), "image/png")
+
+
+def draw_heavy_input() -> str:
+    """A picture of two megabytes that no compression makes smaller, as a data URI."""
+    side = HEAVY_SIDE
+    content = io.BytesIO()
+    noise = random.Random(side).randbytes(3 * side * side)  # noqa: S311
+    Image.frombytes("RGB", (side, side), noise).save(content, "PNG", compress_level=1)
     return to_data_uri(content.getvalue(), "image/png")

@@ -1,8 +1,8 @@
 """The gateway itself in a storm: its own commands, its native door, its tables."""
 
 import random
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,11 +22,13 @@ from app.bench.storm.contenders.contract import (
     SUBMIT_RATE,
     Lost,
     NotSent,
+    draw_heavy_input,
     draw_input,
 )
 from app.bench.storm.crew import Command
 from app.bench.storm.ledgers import Books
-from app.bench.storm.plan import TEAMS, Order
+from app.bench.storm.plan import TEAMS, Clocks, Order
+from app.bench.storm.stillness import Standing
 from app.billing.price_store import ensure_default_prices
 from app.jobs.explain.load import load_facts
 from app.jobs.explain.story import tell_story
@@ -52,7 +54,9 @@ FINAL = frozenset({"succeeded", "failed", "canceled", "expired"})
 
 # What the gateway is told of the upstream must hold: prepare, submit and settle are longer than
 # all that can keep a task from being seen. A process is frozen amid its create and sends the rest
-# afterwards, the upstream makes the task late, forgets it for a while, and shows an old list.
+# afterwards on a slow line, the upstream makes the task late and forgets it for a while. A list
+# may lag behind for longer, and a create that no list tells of needs a person before the lists
+# tell the truth again.
 SETTINGS = {
     "DASHGATE_NO_SETUP": "1",
     "DASHGATE_SECRET_KEY": SECRET,
@@ -60,6 +64,8 @@ SETTINGS = {
     "DASHGATE_PREPARE_SECONDS": "0.5",
     "DASHGATE_SUBMIT_TIMEOUT_SECONDS": "1",
     "DASHGATE_SETTLE_SECONDS": "7",
+    "DASHGATE_STALE_LIST_SECONDS": "12",
+    "DASHGATE_REVIEW_SECONDS": "15",
     "DASHGATE_WATCH_INTERVAL_SECONDS": "0.2",
     "DASHGATE_STOP_GRACE_SECONDS": "3",
 }
@@ -77,8 +83,10 @@ class Dashgate:
     ports: tuple[int, ...]
     """Of its API processes."""
     workers: int
+    clocks: Clocks
     team_keys: list[str] = field(default_factory=list, repr=False)
     image: str = field(default_factory=draw_input, repr=False)
+    heavy_image: str = field(default_factory=draw_heavy_input, repr=False)
 
     @property
     def commands(self) -> Mapping[str, Command]:
@@ -87,7 +95,12 @@ class Dashgate:
             for number, port in enumerate(self.ports)
         }
         workers = {f"worker-{number}": Command("app", ("work",)) for number in range(self.workers)}
-        return doors | workers
+        return {
+            name: replace(command, clock_ahead_seconds=ahead)
+            for (name, command), ahead in zip(
+                (doors | workers).items(), self.clocks.processes, strict=True
+            )
+        }
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -118,7 +131,8 @@ class Dashgate:
         return all(answer.status_code == 200 for answer in answers)
 
     async def submit(self, http: httpx.AsyncClient, order: Order) -> str:
-        body = {"prompt": order.prompt, "images": [self.image], "n": order.n, "size": "768*768"}
+        image = self.heavy_image if order.is_heavy else self.image
+        body = {"prompt": order.prompt, "images": [image], "n": order.n, "size": "768*768"}
         key = order.idempotency_key
         headers = {} if key is None else {"Idempotency-Key": key}
         answer = await self._call(http, order.team, "POST", "/v1/jobs", json=body, headers=headers)
@@ -145,6 +159,12 @@ class Dashgate:
     async def is_at_rest(self) -> bool:
         async def look(connection: Connection) -> bool:
             return bool(await connection.fetchval(_IS_AT_REST))
+
+        return await self._read(look)
+
+    async def list_standing(self) -> Sequence[Standing]:
+        async def look(connection: Connection) -> Sequence[Standing]:
+            return [Standing(**row) for row in await connection.fetch(_LIST_STANDING)]
 
         return await self._read(look)
 
@@ -225,4 +245,11 @@ async def _make_team(sessions: Sessions, vault: Vault, name: str) -> str:
 _IS_AT_REST = """
 select not exists (select from jobs where status is null)
     and not exists (select from orphans where state = 'watched')
+"""
+
+_LIST_STANDING = """
+select jobs.id::text as job_id, coalesce(runs.status, 'in no table') as status,
+    runs.attention_code as code, runs.attention_since as since, runs.attention_detail as detail
+from jobs left join job_runs as runs on runs.job_id = jobs.id
+where jobs.status is null order by jobs.id
 """

@@ -1,6 +1,6 @@
 """The yardstick: a gateway as most are, with a lease on each job and a retry when it lapses."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -11,6 +11,7 @@ from app.bench.storm.contenders.contract import Lost
 from app.bench.storm.crew import Command
 from app.bench.storm.ledgers import BookedAttempt, BookedJob, Books
 from app.bench.storm.plan import Order
+from app.bench.storm.stillness import Standing
 from app.kit.clock import utc_now
 from app.kit.postgres.database import CONNECTION_TROUBLE, connect
 
@@ -60,6 +61,10 @@ class Naive:
 
     async def is_at_rest(self) -> bool:
         return not await self._fetch("select from naive_jobs where status is null limit 1")
+
+    async def list_standing(self) -> Sequence[Standing]:
+        """It calls nobody, and waits for nothing that it knows of."""
+        return ()
 
     async def read_books(self) -> Books:
         rows = await self._fetch("select * from naive_jobs order by number")

@@ -43,6 +43,12 @@ class Desk:
                 continue
             try:
                 await self._finish(job)
+            except httpx.HTTPStatusError as refused:
+                await asyncio.sleep(RETRY_SECONDS)
+                if refused.response.status_code == 403:
+                    await self._connection.execute(_END, job["job_id"], "failed", [])
+                else:
+                    await self._connection.execute(_GIVE_BACK, job["job_id"])
             except (httpx.HTTPError, KeyError, ValueError):
                 await asyncio.sleep(RETRY_SECONDS)
                 await self._connection.execute(_GIVE_BACK, job["job_id"])
