@@ -104,7 +104,11 @@ async def _lead(base: Resources, conductor: Conductor, ending: asyncio.Event) ->
             idle_seconds=MEND_SECONDS,
         ),
         run_loop(
-            partial(call_attention, Judge(base.pool, _to_timings(base.settings).to_rules())),
+            partial(
+                call_attention,
+                Judge(base.pool, _to_timings(base.settings).to_rules()),
+                Apart("progress"),
+            ),
             name="progress",
             stop=ending,
             idle_seconds=PROGRESS_SECONDS,

@@ -1,9 +1,10 @@
 """Work on items that have nothing to do with each other: one that fails holds up no other."""
 
+import asyncio
 import time
-from collections.abc import Awaitable, Callable, Hashable, Iterable
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 import structlog
 
@@ -13,6 +14,8 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 PAUSES_SECONDS = (1.0, 5.0, 30.0, 300.0)
 """After the first failure of an item, the second, and so on; the last one stays."""
+DATABASE_PAUSE_SECONDS = 5.0
+"""A lost database comes back for all: nobody rests longer for its sake."""
 LOST_IN_A_ROW = 3
 """So many items in a row with a trouble that may be shared mean that it is everybody's."""
 FORGOTTEN_SECONDS = 3600.0
@@ -27,19 +30,32 @@ class _Trouble:
     next_at: float
 
 
+@dataclass(slots=True)
+class _Round(Generic[R]):
+    done: list[R] = field(default_factory=list)
+    lost: int = 0
+    """Items in a row that have met a shared trouble."""
+    trouble: Exception | None = None
+
+
 class Apart:
-    """Does items one by one; a failing one is logged, counted, and rests before its next try."""
+    """Does items one by one, or some at once.
+
+    One that fails is logged, counted, and rests before its next try.
+    """
 
     def __init__(
         self,
         name: str,
         *,
         shared_troubles: tuple[type[Exception], ...] = CONNECTION_TROUBLE,
+        longest_pause_seconds: float = PAUSES_SECONDS[-1],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`shared_troubles` are those that may be everybody's: several in a row end the round."""
         self.name = name
         self._shared_troubles = shared_troubles
+        self._longest_pause_seconds = longest_pause_seconds
         self._clock = clock
         self._troubles: dict[Hashable, _Trouble] = {}
         self._untold: list[str] = []
@@ -55,32 +71,43 @@ class Apart:
         work: Callable[[T], Awaitable[R]],
         *,
         key: Callable[[T], Hashable] | None = None,
+        at_once: int = 1,
     ) -> list[R]:
         """Do every item that does not rest; returns what those that succeeded have given.
 
         Raises a shared trouble, once several items in a row have met it.
         """
-        done: list[R] = []
-        lost = 0
         resting = set(self.resting())
-        for item in items:
-            name = item if key is None else key(item)
-            if name in resting:
-                continue
+        named = ((item if key is None else key(item), item) for item in items)
+        due = iter([(name, item) for name, item in named if name not in resting])
+        round_ = _Round[R]()
+        await asyncio.gather(*(self._do(due, work, round_) for _ in range(at_once)))
+        if round_.trouble is not None:
+            raise round_.trouble
+        return round_.done
+
+    async def _do(
+        self,
+        due: Iterator[tuple[Hashable, T]],
+        work: Callable[[T], Awaitable[R]],
+        round_: "_Round[R]",
+    ) -> None:
+        for name, item in due:
+            if round_.trouble is not None:
+                return
             try:
-                done.append(await work(item))
+                round_.done.append(await work(item))
             except self._shared_troubles as error:
-                lost += 1
+                round_.lost += 1
                 self._note(name, error)
-                if lost == LOST_IN_A_ROW:
-                    raise
+                if round_.lost >= LOST_IN_A_ROW:
+                    round_.trouble = error
             except Exception as error:
-                lost = 0
+                round_.lost = 0
                 self._note(name, error)
             else:
-                lost = 0
+                round_.lost = 0
                 self._troubles.pop(name, None)
-        return done
 
     def take_failures(self) -> list[str]:
         """What has failed since this was asked last: the item, and the name of its error."""
@@ -97,7 +124,9 @@ class Apart:
         for known in old:
             del self._troubles[known]
         trouble = self._troubles.setdefault(name, _Trouble(0, now))
-        pause = PAUSES_SECONDS[min(trouble.failures, len(PAUSES_SECONDS) - 1)]
+        is_database = isinstance(error, CONNECTION_TROUBLE)
+        longest = DATABASE_PAUSE_SECONDS if is_database else self._longest_pause_seconds
+        pause = min(PAUSES_SECONDS[min(trouble.failures, len(PAUSES_SECONDS) - 1)], longest)
         trouble.failures += 1
         trouble.next_at = now + pause
         self._untold.append(f"{name}: {type(error).__name__}")

@@ -123,7 +123,7 @@ class TestKeyNames:
         await slow_watcher.follow()
 
         now = utc_now()
-        period = Period(now - timedelta(minutes=1), now)
+        period = Period(now - timedelta(minutes=1), now + timedelta(minutes=1))
         (listed,) = (await list_tasks(slow_watcher.desk.view, MODEL, period)).tasks.values()
         assert await find_name(slow_watcher, lane_id) == listed.api_key_id
         await slow_watcher.follow()

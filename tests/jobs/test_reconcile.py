@@ -62,7 +62,7 @@ class TestAlone:
         await watcher.ended(size="1*1")
         await watcher.let_pass(SETTLE)
 
-        await watcher.resolve()
+        await watcher.prove()
 
         assert (await watcher.job(fence)).status == "queued"
 
@@ -88,7 +88,7 @@ class TestAlone:
         assert (await watcher.job(fence)).status == "submitting"
 
         await watcher.let_pass(SETTLED)
-        await watcher.resolve()
+        await watcher.prove()
         assert (await watcher.job(fence)).status == "queued"
         (attempt,) = await watcher.scene.attempts_of(fence.job_id)
         assert (attempt["outcome"], attempt["error_code"]) == ("absent", "not_created")
@@ -162,6 +162,7 @@ class TestAlone:
         await watcher.let_pass(timedelta(hours=25))
 
         await watcher.resolve()
+        await watcher.tick()
 
         job = await watcher.job(fence)
         assert job.status == "submitting"
@@ -223,7 +224,7 @@ class TestWindow:
         await watcher.create()
         await watcher.let_pass(earlier)
 
-        await watcher.resolve()
+        await watcher.prove()
 
         assert (await watcher.job(fence)).status == status
 
@@ -306,7 +307,7 @@ class TestDisowned:
         assert (attempt["outcome"], attempt["upstream_task_id"]) == ("unknown", None)
 
         await watcher.let_pass(SETTLE)
-        await watcher.resolve()
+        await watcher.prove()
         assert (await watcher.job(fence)).status == "queued"
         assert await watcher.waste() == []
 
@@ -375,6 +376,8 @@ class TestTwoReconcilers:
     async def test_at_once_they_give_a_job_back_once(self, watcher: Watcher) -> None:
         fence = await watcher.in_doubt()
         await watcher.let_pass(SETTLED)
+        await watcher.known()
+        await watcher.resolve()
 
         await asyncio.gather(*(watcher.resolve() for _ in range(3)))
 
@@ -386,9 +389,12 @@ class TestTwoReconcilers:
     ) -> None:
         fence = await watcher.in_doubt()
         await watcher.let_pass(SETTLED)
+        await watcher.known()
+        await watcher.resolve()
+        lists = await watcher.calls("list")
         await watcher.upstream.arm({"on": "list", "do": "hang", "seconds": 0.5, "times": 1})
         slow = asyncio.create_task(watcher.resolve())
-        await wait_until(lambda: is_called(watcher, "list"))
+        await wait_until(lambda: is_called(watcher, "list", lists))
 
         await watcher.resolve()
         await watcher.scene.pool.execute("update job_runs set due_at = now()")
@@ -406,6 +412,8 @@ class TestTwoReconcilers:
         lanes = [None, *[await slow_watcher.add_lane() for _ in range(1)]]
         fences = [await slow_watcher.in_doubt(lane) for lane in lanes]
         await slow_watcher.let_pass(SETTLED)
+        await slow_watcher.known()
+        await slow_watcher.resolve()
         lists = await slow_watcher.calls("list")
 
         await slow_watcher.resolve()

@@ -28,6 +28,7 @@ class TestRivals:
     ) -> None:
         """The other lane's create has made the task, and its answer is not yet written down."""
         doubt = await watcher.in_doubt()
+        await watcher.let_pass(SETTLED)
         open_create = await watcher.sent(await watcher.add_lane())
         task_id = await watcher.create()
 
@@ -35,7 +36,7 @@ class TestRivals:
         assert (await watcher.job(doubt)).status == "submitting"
 
         await watcher.hear_accepted(open_create, task_id)
-        await watcher.let_pass(SETTLED)
+        await watcher.resolve()
         await watcher.resolve()
         assert (await watcher.job(doubt)).status == "queued"
 

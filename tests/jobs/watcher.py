@@ -15,11 +15,13 @@ from app.jobs.core.state import Created, Rules
 from app.jobs.engine import reconcile
 from app.jobs.engine.follow import AccountDesk, follow_running
 from app.jobs.engine.judge import Judge
+from app.jobs.engine.progress import call_attention
 from app.jobs.engine.reconcile import resolve_doubts, resolve_reviews
 from app.jobs.engine.strays import find_late_tasks, settle_orphans
 from app.jobs.engine.watch import AccountView, find_answer
 from app.jobs.lifecycle import Action, Doubt, Fence, Run
 from app.jobs.store import JobRecord
+from app.kit.chores import Apart
 from app.kit.clock import Clock, utc_now
 from app.kit.pace import Pace
 from app.kit.postgres.database import Record
@@ -89,6 +91,9 @@ class Watcher:
         await self.known()
         await self.resolve()
         await self.resolve()
+
+    async def tick(self) -> None:
+        await call_attention(self.desk.judge, Apart("progress"))
 
     async def review(self) -> None:
         await resolve_reviews(self.desk, MODEL)

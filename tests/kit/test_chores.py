@@ -1,9 +1,17 @@
 """Items each for themselves: a poisoned one rests, the others are done."""
 
+import asyncio
+
 import pytest
 from structlog.testing import capture_logs
 
-from app.kit.chores import LOST_IN_A_ROW, PAUSES_SECONDS, Apart, count_failures
+from app.kit.chores import (
+    DATABASE_PAUSE_SECONDS,
+    LOST_IN_A_ROW,
+    PAUSES_SECONDS,
+    Apart,
+    count_failures,
+)
 from app.kit.postgres.database import Pool
 
 
@@ -79,3 +87,35 @@ async def test_failures_are_counted_where_the_metrics_look(pool: Pool) -> None:
     row = await pool.fetchrow("select work, failures, last_error from chore_failures")
     assert row is not None
     assert tuple(row) == ("t", 2, "2: ValueError")
+
+
+async def test_some_are_done_at_once_and_each_but_once() -> None:
+    inside = 0
+    highest = 0
+    done: list[int] = []
+
+    async def work(item: int) -> None:
+        nonlocal inside, highest
+        inside += 1
+        highest = max(highest, inside)
+        await asyncio.sleep(0)
+        inside -= 1
+        done.append(item)
+        if item == 3:
+            raise ValueError
+
+    await Apart("t").each(range(10), work, at_once=4)
+
+    assert sorted(done) == list(range(10))
+    assert highest == 4
+
+
+async def test_nobody_rests_long_for_a_lost_database() -> None:
+    table = Table(1, error=ConnectionResetError)
+    apart = Apart("t", clock=lambda: table.now)
+
+    for _ in range(6):
+        await apart.each([1], table.work)
+        table.now += DATABASE_PAUSE_SECONDS
+
+    assert len(table.tried) == 6

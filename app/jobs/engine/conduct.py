@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -22,8 +21,8 @@ from app.jobs.engine.strays import find_late_tasks, settle_orphans
 from app.jobs.engine.submit import ReadInput
 from app.jobs.engine.watch import AccountView
 from app.jobs.events import ACCEPTED, QUEUE_CHANGED, TASK_HINTED
+from app.kit.chores import Apart, count_failures
 from app.kit.crypto import Vault
-from app.kit.each import for_each
 from app.kit.loop import run_loop, wait_for_any
 from app.kit.pace import Pace
 from app.kit.postgres.database import CONNECTION_TROUBLE, Pool
@@ -35,6 +34,8 @@ CONDUCTOR_LOCK = 0x6461_7368_0002
 REFRESH_SECONDS = 1.0
 DOUBT_SECONDS = 1.0
 LONGEST_STRAY_SECONDS = 30.0
+MODEL_PAUSE_SECONDS = 5.0
+"""At most, for a model at which a whole look has failed."""
 UNKNOWN_SECONDS = 120.0
 LOOKS_APART_SECONDS = 5.0
 PACE_MARGIN = 0.95
@@ -86,6 +87,7 @@ class Conductor:
         self._orchestra = orchestra
         self._sections: dict[UUID, Section] = {}
         self._leaving: dict[UUID, asyncio.Task[None]] = {}
+        self._apart = Apart("accounts")
 
     async def conduct(self, ending: asyncio.Event) -> None:
         """Look after all accounts until `ending`; returns when every loop has come to rest."""
@@ -96,6 +98,8 @@ class Conductor:
                     await self._arrange(await load_accounts(orchestra.pool, orchestra.vault))
                 except CONNECTION_TROUBLE as error:
                     log.warning("conductor.database_lost", error=type(error).__name__)
+                except Exception:
+                    log.exception("conductor.step_failed")
                 await wait_for_any(ending, seconds=REFRESH_SECONDS)
         finally:
             self._dismiss(list(self._sections))
@@ -119,7 +123,8 @@ class Conductor:
             for account in accounts
             if account.id not in self._sections and account.id not in self._leaving
         ]
-        await for_each(new, self._take_up, name="accounts", at_once=1)
+        await self._apart.each(new, self._take_up, key=lambda account: account.id)
+        await count_failures(self._orchestra.pool, self._apart)
 
     async def _take_up(self, account: UpstreamAccount) -> None:
         await _ensure_paces(self._orchestra, account)
@@ -143,8 +148,9 @@ class Section:
 
     async def rest(self) -> None:
         """Wait for the loops, each of which ends what it has begun."""
-        with suppress(asyncio.CancelledError):
-            await asyncio.gather(*self._tasks)
+        for ended in await asyncio.gather(*self._tasks, return_exceptions=True):
+            if isinstance(ended, Exception):
+                log.error("account.loop_ended", account=self.account.name, exc_info=ended)
 
     def _loops(self, orchestra: Orchestra) -> Iterator[Coroutine[Any, Any, None]]:
         account, timings = self.account, orchestra.timings
@@ -202,9 +208,11 @@ class Section:
         orchestra: Orchestra,
         seconds: float,
     ) -> None:
+        models = Apart(name, longest_pause_seconds=MODEL_PAUSE_SECONDS)
+
         async def look_at_all() -> bool:
-            for model in orchestra.models:
-                await look(desk, model)
+            await models.each(orchestra.models, partial(look, desk))
+            await count_failures(desk.pool, models, *desk.works.values())
             return False
 
         await run_loop(

@@ -23,7 +23,7 @@ from app.jobs.core.watch_pace import next_look_seconds
 from app.jobs.engine.judge import Judge
 from app.jobs.engine.watch import AccountView, cancel_task, clip, find_answer, list_pages
 from app.jobs.lifecycle import CancelTask
-from app.kit.each import for_each
+from app.kit.chores import Apart
 from app.kit.faultpoints import faultpoint
 from app.kit.loop import wait_for_any
 from app.kit.postgres.database import Pool, Record
@@ -36,6 +36,9 @@ UNLISTED_PATIENCE = timedelta(seconds=15)
 UNLISTED_PAUSE_SECONDS = 5.0
 """And again after that long."""
 UNLISTED_BATCH = 50
+LOOKS_AT_ONCE = 50
+LONGEST_REST_SECONDS = 30.0
+"""At most, for what failed time and again."""
 SHORTEST_REST = 0.2
 """Share of the usual pause that is left between two looks, however long one took."""
 LONGEST_PAUSES = 5.0
@@ -57,10 +60,18 @@ class AccountDesk:
     """The last task of the last look, when a model's running tasks are more than a page."""
     answers: dict[str, TaskAnswer] = field(default_factory=dict, repr=False)
     """What finished tasks that have no owner yet have answered."""
+    works: dict[str, Apart] = field(default_factory=dict)
+    """Each kind of work, with what failed lately in it and rests."""
 
     @property
     def pool(self) -> Pool:
         return self.judge.pool
+
+    def apart(self, work: str) -> Apart:
+        """That kind of work, whose items hold up no other when they fail."""
+        if work not in self.works:
+            self.works[work] = Apart(work, longest_pause_seconds=LONGEST_REST_SECONDS)
+        return self.works[work]
 
     @property
     def skew(self) -> ClockSkew:
@@ -92,11 +103,13 @@ async def follow_account(desk: AccountDesk, models: Sequence[str], patience: Pat
 
 async def follow_models(desk: AccountDesk, models: Sequence[str], base_seconds: float) -> float:
     """Look once at all of the account's running tasks; the seconds after which to look again."""
-    pauses = [base_seconds * LONGEST_PAUSES]
-    for model in models:
+
+    async def follow(model: str) -> float:
         ages_seconds = await follow_running(desk, model)
-        pauses.append(await _find_pause(desk, model, ages_seconds, base_seconds))
-    return min(pauses)
+        return await _find_pause(desk, model, ages_seconds, base_seconds)
+
+    pauses = await desk.apart("models").each(models, follow)
+    return min(pauses, default=base_seconds)
 
 
 async def follow_running(desk: AccountDesk, model: str) -> list[float]:
@@ -120,7 +133,12 @@ async def follow_running(desk: AccountDesk, model: str) -> list[float]:
         UNLISTED_PAUSE_SECONDS,
         UNLISTED_BATCH,
     )
-    await for_each(suspects, partial(_look_at, desk, listed), name="follow")
+    await desk.apart("tasks").each(
+        suspects,
+        partial(_look_at, desk, listed),
+        key=lambda row: row["job_id"],
+        at_once=LOOKS_AT_ONCE,
+    )
     ended = set(final)
     return [row["age_seconds"] for row in running if row["upstream_task_id"] not in ended]
 

@@ -10,31 +10,30 @@ from app.jobs.core.deadlines import REVIEW_GRACE
 from app.jobs.core.state import Ticked
 from app.jobs.engine.judge import Judge
 from app.jobs.moves import StaleRun
-from app.kit.each import for_each
+from app.kit.chores import Apart, count_failures
 
 BATCH = 200
 
 
-async def call_attention(judge: Judge) -> bool:
+async def call_attention(judge: Judge, apart: Apart) -> bool:
     """Tell of every job that has stood still for longer than it should; a chore's step.
 
-    Says whether there may be more.
+    Says whether there may be more. A job whose turn fails rests in `apart`.
     """
-    rules = judge.rules
+    rules, resting = judge.rules, apart.resting()
     doubts = await judge.pool.fetch(
-        _DOUBTS, rules.settle, rules.review_after + REVIEW_GRACE, BATCH
+        _DOUBTS, rules.settle, rules.review_after + REVIEW_GRACE, resting, BATCH
     )
-    running = await judge.pool.fetch(_RUNNING, rules.overdue_after, rules.slot_held_for, BATCH)
-    heads = await judge.pool.fetch(_HEADS, rules.start_within, BATCH)
+    running = await judge.pool.fetch(
+        _RUNNING, rules.overdue_after, rules.slot_held_for, resting, BATCH
+    )
+    heads = await judge.pool.fetch(_HEADS, rules.start_within, resting, BATCH)
     upstream = [row["job_id"] for row in (*doubts, *running)]
-    await for_each(upstream, partial(_tick, judge, Ticked()), name="progress", at_once=4)
-    await for_each(
-        [row["job_id"] for row in heads],
-        partial(_tick, judge, Ticked(is_next=True)),
-        name="progress",
-        at_once=4,
-    )
-    return BATCH in (len(doubts), len(running))
+    await apart.each(upstream, partial(_tick, judge, Ticked()))
+    first = [row["job_id"] for row in heads]
+    await apart.each(first, partial(_tick, judge, Ticked(is_next=True)))
+    await count_failures(judge.pool, apart)
+    return BATCH in (len(doubts), len(running), len(heads))
 
 
 async def _tick(judge: Judge, event: Ticked, job_id: UUID) -> None:
@@ -53,14 +52,16 @@ where runs.status = 'submitting'
         (runs.lane_id is not null and attempts.intended_at < now() - $1::interval)
         or (runs.slot is not null and attempts.intended_at < now() - $2::interval)
     )
-limit $3
+    and runs.job_id <> all($3::uuid[])
+limit $4
 """
 
 _RUNNING = """
 select job_id from job_runs
 where status = 'running' and submitted_at < now() - $1::interval
     and (attention_code is null or (slot is not null and submitted_at < now() - $2::interval))
-order by submitted_at limit $3
+    and job_id <> all($3::uuid[])
+order by submitted_at limit $4
 """
 
 # One job for each team and model: the one that a claim would take first.
@@ -74,6 +75,6 @@ cross join lateral (
     order by rank_at, job_id limit 1
 ) as head
 where queue.is_waiting and head.attention_code is null and head.expires_at > now()
-    and head.due_at < now() - $1::interval
-limit $2
+    and head.due_at < now() - $1::interval and head.job_id <> all($2::uuid[])
+limit $3
 """

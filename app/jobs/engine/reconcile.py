@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
+from uuid import UUID
 
 import structlog
 
@@ -23,7 +24,6 @@ from app.jobs.core.proof import KnownTask, Look, measure_skew, weigh_list
 from app.jobs.core.state import Listed, Match
 from app.jobs.engine.follow import AccountDesk
 from app.jobs.engine.watch import Listing, clip, find_answer, list_tasks
-from app.kit.each import for_each
 from app.kit.faultpoints import faultpoint
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -31,6 +31,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 ANSWERS_KEPT = 500
 """Of tasks that may be somebody's: that many answers are remembered, some kilobytes each."""
 LASTING = FINAL_TASK_STATUSES - {TaskStatus.UNKNOWN}
+DOUBTS_AT_ONCE = 50
 KNOWN_LIMIT = 200
 """Known tasks of the creates' own time that must show."""
 KNOWN_AROUND = 3
@@ -56,10 +57,15 @@ async def resolve_reviews(desk: AccountDesk, model: str) -> bool:
 
 async def _resolve_each(desk: AccountDesk, model: str, which: str) -> bool:
     doubts = await load_creates(desk, model, which, desk.judge.rules.settle)
-    await for_each(
-        group_by_window(doubts), partial(_resolve, desk, model), name="doubts", at_once=1
+    await desk.apart("looks").each(
+        group_by_window(doubts), partial(_resolve, desk, model), key=name_group
     )
     return bool(doubts)
+
+
+def name_group(creates: Sequence[OpenCreate]) -> UUID:
+    """What a group of creates is remembered by."""
+    return creates[0].job_id
 
 
 async def _resolve(desk: AccountDesk, model: str, doubts: Sequence[OpenCreate]) -> None:
@@ -76,7 +82,12 @@ async def _resolve(desk: AccountDesk, model: str, doubts: Sequence[OpenCreate]) 
     tasks = tuple(listing.tasks.values())
     look = Look(listing.period, desk.skew, tasks, listing.is_whole, known)
     rivals = await load_rivals(desk, model, tasks)
-    await for_each(doubts, partial(_decide, desk, look, rivals, looked_at), name="doubts")
+    await desk.apart("doubts").each(
+        doubts,
+        partial(_decide, desk, look, rivals, looked_at),
+        key=lambda doubt: doubt.job_id,
+        at_once=DOUBTS_AT_ONCE,
+    )
     desk.known_skew = measure_skew(known, tasks) or desk.known_skew
     faultpoint("doubt.recorded")
 

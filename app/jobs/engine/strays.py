@@ -22,11 +22,11 @@ from app.jobs.engine.reconcile import (
     list_for,
     load_creates,
     load_rivals,
+    name_group,
 )
 from app.jobs.engine.watch import cancel_task, find_answer
 from app.jobs.lifecycle import UPSTREAM_MEMORY, Fence, Orphan
 from app.jobs.moves.orphans import note_orphan, settle_orphan
-from app.kit.each import for_each
 from app.kit.postgres.database import Record, transaction
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -40,7 +40,8 @@ LATE_REASON = "the upstream made it after its create had been given up"
 async def settle_orphans(desk: AccountDesk, model: str) -> bool:
     """Ask for each watched orphan once; says whether there are any."""
     orphans = await desk.pool.fetch(_LOAD_ORPHANS, desk.account_id, model, BATCH)
-    await for_each(orphans, partial(_settle, desk), name="orphans", at_once=1)
+    apart = desk.apart("orphans")
+    await apart.each(orphans, partial(_settle, desk), key=lambda row: row["upstream_task_id"])
     return bool(orphans)
 
 
@@ -50,8 +51,8 @@ async def find_late_tasks(desk: AccountDesk, model: str) -> bool:
     A task that an open create may have made is left to that one first.
     """
     creates = await load_creates(desk, model, GIVEN_UP, LATE_WATCH)
-    await for_each(
-        group_by_window(creates), partial(_find_late_of, desk, model), name="late", at_once=1
+    await desk.apart("late tasks").each(
+        group_by_window(creates), partial(_find_late_of, desk, model), key=name_group
     )
     return bool(creates)
 
