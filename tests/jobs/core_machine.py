@@ -17,10 +17,20 @@ from app.dashscope.payloads import (
     TaskStatus,
 )
 from app.jobs.core.advance import advance
-from app.jobs.core.candidates import OpenCreate, pick_unattached, weigh
+from app.jobs.core.candidates import (
+    CLOCK_MARGIN,
+    ClockSkew,
+    OpenCreate,
+    Period,
+    pick_unattached,
+    to_upstream_period,
+    weigh,
+)
 from app.jobs.core.content import match_content
+from app.jobs.core.deadlines import REVIEW_GRACE
 from app.jobs.core.decide import decide
 from app.jobs.core.doubts import REVIEW_CODE
+from app.jobs.core.proof import KnownTask, Look, measure_skew, weigh_list
 from app.jobs.core.state import (
     Answered,
     CancelAsked,
@@ -33,6 +43,7 @@ from app.jobs.core.state import (
     Spotted,
     Ticked,
 )
+from app.jobs.engine.watch import clip
 from app.jobs.lifecycle import (
     Action,
     CancelTask,
@@ -46,7 +57,7 @@ from app.jobs.lifecycle import (
     Run,
     Stop,
 )
-from tests.jobs.upstream_model import Job, Post, Task, Upstream, choose
+from tests.jobs.upstream_model import Job, Lie, ListRefused, Post, Task, Upstream, choose
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 SEND = timedelta(seconds=25)
@@ -59,11 +70,19 @@ JOBS_LIMIT = 4
 CALM_STEPS = 40
 MOODS = ("alike", "distinct", "late")
 LIFE = timedelta(days=3)
+AHEAD_SECONDS = (0, 45, 300, -300)
+"""By how much the upstream's clock may be before ours."""
+LIES = tuple(Lie)
+LAGS_SECONDS = (60, 500)
+"""A stale list is no older than `stale_after`: that is what this promise rests on."""
 PICK = st.integers(0, 11)
 
 
 class EngineMachine(RuleBasedStateMachine):
-    """Submits, replies, lost replies, late creations, crashes, stale workers, cancels, expiry."""
+    """Submits, replies, lost replies, late creations, crashes, stale workers, cancels, expiry.
+
+    The clocks differ, and for a while the list is empty, stale, refused, spoilt or misfiltered.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -74,7 +93,11 @@ class EngineMachine(RuleBasedStateMachine):
         self.orphans: dict[str, tuple[UUID, bool]] = {}
         self.owners: dict[str, UUID] = {}
         self.wasted: dict[str, int] = {}
+        self.known: dict[str, KnownTask] = {}
         self.keys_are_told = True
+        self.is_dated = True
+        self.known_skew: ClockSkew | None = None
+        self.lies_until = NOON
         self.mood = "alike"
 
     # --- what clients and time do
@@ -91,7 +114,7 @@ class EngineMachine(RuleBasedStateMachine):
         run = RunState(
             status=JobStatus.QUEUED, attempt=0, n=n, prompt=prompt, expires_at=self.now + LIFE
         )
-        self.jobs[job_id] = Job(job_id, prompt, n, run)
+        self.jobs[job_id] = Job(job_id, prompt, n, run, queued_at=self.now)
         self.claim_all()
 
     @rule(seconds=st.sampled_from((1, 30, 90, 4_000)))
@@ -99,16 +122,45 @@ class EngineMachine(RuleBasedStateMachine):
         """Time passes, and whatever runs in the background does so before and after."""
         self.run_loops()
         self.now += timedelta(seconds=seconds)
+        if self.now >= self.lies_until:
+            self.upstream.lie = None
         self.run_loops()
+        self.pass_time()
+        self.nobody_stands_still_in_silence()
 
     def run_loops(self) -> None:
-        for job in self.active():
-            self.hear(job, Ticked())
+        self.pass_time()
         self.reconcile()
         self.look()
         self.keep()
         self.watch_orphans()
         self.claim_all()
+
+    def pass_time(self) -> None:
+        for job in self.active():
+            self.hear(job, Ticked())
+        head = self.head()
+        if head is not None and self.now - head.queued_at > RULES.start_within:
+            self.hear(head, Ticked(is_next=True))
+
+    @rule(
+        lie=st.sampled_from(LIES),
+        lag=st.sampled_from(LAGS_SECONDS),
+        pick=PICK,
+        settles=st.sampled_from((2, 10)),
+    )
+    def list_lies(self, lie: Lie, lag: int, pick: int, settles: int = 2) -> None:
+        """For some times as long as a create is waited for.
+
+        One that omits tasks omits one that we know as well: of nothing else it could be caught.
+        """
+        tasks = list(self.upstream.tasks)
+        hidden = tasks[pick % len(tasks) :] if tasks else []
+        if lie is Lie.OMITS and not set(hidden) & set(self.known):
+            return
+        self.upstream.lie, self.upstream.lag = lie, timedelta(seconds=lag)
+        self.upstream.hidden = frozenset(hidden)
+        self.lies_until = self.now + settles * RULES.settle
 
     @precondition(lambda self: self.stoppable())
     @rule(pick=PICK)
@@ -116,16 +168,24 @@ class EngineMachine(RuleBasedStateMachine):
         self.hear(choose(self.stoppable(), pick), CancelAsked())
 
     @initialize(
-        told=st.booleans(), words=st.sampled_from(("aa", "ab", "aab")), mood=st.sampled_from(MOODS)
+        told=st.booleans(),
+        words=st.sampled_from(("aa", "ab", "aab")),
+        mood=st.sampled_from(MOODS),
+        ahead=st.sampled_from(AHEAD_SECONDS),
+        dated=st.booleans(),
     )
-    def begin(self, told: bool, words: str, mood: str) -> None:
+    def begin(self, told: bool, words: str, mood: str, ahead: int = 0, dated: bool = True) -> None:
         """Whether the upstream's list tells the API keys of its tasks is the upstream's affair.
+
+        So is its clock; its answers tell it, unless something between us strips their date.
 
         `alike`: jobs share their words. `distinct`: no two do. `late`: the upstream breaks its
         word on how late it makes a task; then a job may be billed twice, and words that are like
         another's might be taken for it, so that no two share them.
         """
         self.keys_are_told = told
+        self.is_dated = dated
+        self.upstream.ahead = timedelta(seconds=ahead)
         self.mood = mood
         for prompt in words:
             self.submit(prompt, 1)
@@ -146,6 +206,8 @@ class EngineMachine(RuleBasedStateMachine):
             status=JobStatus.SUBMITTING,
             attempt=attempt,
             intended_at=self.now,
+            is_awaited=True,
+            unlisted_at=None,
             holds_lane=True,
             holds_slot=True,
         )
@@ -191,19 +253,52 @@ class EngineMachine(RuleBasedStateMachine):
 
     def reconcile(self) -> None:
         """Look up every doubtful create in the list, as two reconcilers may do at once."""
-        listed = self.upstream.list(self.keys_are_told)
         for job in self.active():
             if job.run is None or job.run.status is not JobStatus.SUBMITTING:
                 continue
             if self.is_awaited(job):
                 continue
             create = self.to_open(job)
+            look = self.read_list(create)
+            if look is None:
+                continue
             known = (set(self.owners) | set(self.orphans)) | job.left_out
             candidates = tuple(
                 weigh(create, task, self.read(task, job), self.rivals())
-                for task in pick_unattached(create, listed, known)
+                for task in pick_unattached(create, look.tasks, known)
             )
-            self.hear(job, Listed(job.run.attempt, candidates))
+            proof = weigh_list(create, look)
+            self.hear(job, Listed(job.run.attempt, candidates, self.now, proof))
+            self.known_skew = measure_skew(look.known, look.tasks) or self.known_skew
+
+    def read_list(self, create: OpenCreate) -> Look | None:
+        """What the list shows of a create's time and of known tasks; None when not had."""
+        known = self.find_known()
+        skew = self.skew()
+        spans = [create.period]
+        spans += [to_upstream_period(one.intended_at, one.answered_at, skew) for one in known]
+        whole = Period(min(span.since for span in spans), max(span.until for span in spans))
+        period = clip(whole, self.now, skew)
+        if period is None:
+            return None
+        try:
+            shown = self.upstream.look(
+                self.keys_are_told, self.now, since=period.since, until=period.until
+            )
+        except ListRefused:
+            return None
+        return Look(period, skew, tuple(shown.rows), shown.is_whole, known)
+
+    def find_known(self) -> tuple[KnownTask, ...]:
+        return tuple(
+            known
+            for known in self.known.values()
+            if self.now - known.intended_at < RULES.list_reach
+        )
+
+    def skew(self) -> ClockSkew:
+        told = ClockSkew(self.upstream.ahead, self.upstream.ahead)
+        return (told if self.is_dated else ClockSkew()).including(self.known_skew)
 
     def look(self) -> None:
         for job in self.active():
@@ -284,28 +379,54 @@ class EngineMachine(RuleBasedStateMachine):
         tasks = [job.run.task_id for job in self.active() if job.run and job.run.task_id]
         assert len(tasks) == len(set(tasks))
 
+    def nobody_stands_still_in_silence(self) -> None:
+        for job in self.active():
+            run = job.run
+            assert run is not None
+            if run.attention_code is not None or run.status is JobStatus.FINALIZING:
+                continue
+            if run.status is JobStatus.QUEUED:
+                assert job is not self.head() or self.now - job.queued_at <= RULES.start_within
+                continue
+            assert run.intended_at is not None
+            age = self.now - run.intended_at
+            patience = RULES.review_after + REVIEW_GRACE
+            assert age < (patience if run.status is JobStatus.SUBMITTING else RULES.overdue_after)
+
     def teardown(self) -> None:
         """After the storm calm comes: every job ends or waits for a person, and the sums agree."""
+        self.upstream.lie = None
         for post in self.posts:
             post.is_answered = True
         for task in self.upstream.tasks.values():
             task.denied_until = None
         for _ in range(len(self.jobs) + CALM_STEPS):
             self.calm_step()
+        self.a_job_is_billed_once_at_most()
         for job in self.active():
             assert job.run is not None
             assert job.run.attention_code is not None, job
-            assert self.mood != "distinct" or job.run.attention_code != REVIEW_CODE, job
+            assert self.mood != "distinct" or not self.is_provable(job), job
         billed = sum(t.n for t in self.upstream.tasks.values() if t.status == "SUCCEEDED")
         if not self.active():
             charged = sum(job.charged for job in self.jobs.values())
             assert billed == charged + sum(self.wasted.values())
+
+    def is_provable(self, job: Job) -> bool:
+        """Whether looks at the list should have told by now what came of a create in review."""
+        assert job.run is not None
+        if job.run.attention_code != REVIEW_CODE:
+            return False
+        is_clock_known = self.is_dated or abs(self.upstream.ahead) <= CLOCK_MARGIN
+        until = self.to_open(job).until
+        return is_clock_known and any(known.intended_at >= until for known in self.find_known())
 
     def calm_step(self) -> None:
         """Two minutes in which everything that can go on does, and nothing goes wrong."""
         self.now += timedelta(minutes=2)
         for task in self.unfinished():
             task.status = TaskStatus.SUCCEEDED
+        self.pass_time()
         self.reconcile()
         while (claim := self.next_claim()) is not None:
             post = self.claim(*claim)
@@ -321,6 +442,8 @@ class EngineMachine(RuleBasedStateMachine):
     # --- the shell's part
 
     def hear(self, job: Job, event: Event) -> tuple[Action, ...]:
+        if job.run is not None and job.run.status is JobStatus.SUBMITTING:
+            job.run = replace(job.run, is_awaited=self.is_awaited(job))
         actions = decide(job.run, event, self.now, rules=RULES)
         fence = getattr(event, "attempt", None)
         for action in actions:
@@ -337,6 +460,8 @@ class EngineMachine(RuleBasedStateMachine):
         if isinstance(decision, Run) and not self.take(job, decision):
             return
         self.write_attempt(job, run, decision)
+        if isinstance(decision, Requeue):
+            job.queued_at = self.now
         job.run = advance(run, decision, self.now)
         if job.run is not None:
             job.status = job.run.status
@@ -356,6 +481,8 @@ class EngineMachine(RuleBasedStateMachine):
     def write_attempt(self, job: Job, run: RunState, decision: Decision) -> None:
         requeue = decision.instead_of if isinstance(decision, Stop) else decision
         match requeue:
+            case Run(task_id=task_id, adopted=False) if run.intended_at is not None:
+                self.known[task_id] = KnownTask(task_id, run.intended_at, self.now)
             case Disown(task_id=task_id):
                 del self.owners[task_id]
                 job.left_out.add(task_id)
@@ -363,6 +490,7 @@ class EngineMachine(RuleBasedStateMachine):
                 job.delivered = run.task_id
             case Fail(code="task_lost") if run.task_id:
                 job.lost.add(run.task_id)
+                self.known.pop(run.task_id, None)
             case Requeue(code="not_created"):
                 job.given_up.add(run.attempt)
 
@@ -410,7 +538,16 @@ class EngineMachine(RuleBasedStateMachine):
 
     def make_open(self, job: Job, attempt: int, lane: int, at: datetime) -> OpenCreate:
         key_id = f"key-{lane}" if self.keys_are_told else None
-        return OpenCreate(job.job_id, attempt, job.prompt, job.n, at, at + RULES.settle, key_id)
+        return OpenCreate(
+            job.job_id,
+            attempt,
+            job.prompt,
+            job.n,
+            at,
+            at + RULES.settle,
+            key_id,
+            skew=self.skew(),
+        )
 
     def is_awaited(self, job: Job) -> bool:
         """Whether some worker may still wait for the answer: its lease has not ended."""
@@ -423,6 +560,15 @@ class EngineMachine(RuleBasedStateMachine):
 
     def active(self) -> list[Job]:
         return [job for job in self.jobs.values() if job.run is not None]
+
+    def in_doubt(self) -> list[Job]:
+        """Jobs whose create has made a task, while nobody waits for its answer any more."""
+        made = {post.job_id for post in self.posts if post.task is not None and post.is_answered}
+        return [
+            job
+            for job in self.active()
+            if job.job_id in made and job.run and job.run.status is JobStatus.SUBMITTING
+        ]
 
     def stoppable(self) -> list[Job]:
         return [job for job in self.active() if job.run and not job.run.is_cancel_asked]
@@ -442,10 +588,14 @@ class EngineMachine(RuleBasedStateMachine):
     def silent_posts(self) -> list[Post]:
         return [post for post in self.posts if not post.is_answered]
 
+    def head(self) -> Job | None:
+        """The first job that waits."""
+        queued = (job for job in self.active() if job.run and job.run.status == "queued")
+        return next(queued, None)
+
     def next_claim(self) -> tuple[Job, int] | None:
         held = {job.lane for job in self.active() if job.run and job.run.holds_lane}
         free = next((lane for lane in LANES if lane not in held), None)
         busy = sum(bool(job.run and job.run.holds_slot) for job in self.active())
-        queued = (job for job in self.active() if job.run and job.run.status == "queued")
-        job = next(queued, None)
+        job = self.head()
         return None if job is None or free is None or busy >= SLOTS else (job, free)

@@ -13,6 +13,7 @@ from app.jobs.core.state import (
     Created,
     Event,
     Listed,
+    ListProof,
     Match,
     Rules,
     RunState,
@@ -82,6 +83,9 @@ def candidate(name: str, match: Match = Match.UNSEEN, *, is_contested: bool = Fa
 
 
 def look(
-    *found: Candidate, age: timedelta = SECOND, run: RunState = SUBMITTING
+    *found: Candidate,
+    age: timedelta = SECOND,
+    run: RunState = SUBMITTING,
+    proof: ListProof = ListProof.FRESH,
 ) -> tuple[Action, ...]:
-    return hear(run, Listed(run.attempt, found), NOON + age)
+    return hear(run, Listed(run.attempt, found, NOON + age, proof), NOON + age)

@@ -5,7 +5,14 @@ import random
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
-from tests.jobs.core_machine import JOBS_LIMIT, MOODS, EngineMachine
+from tests.jobs.core_machine import (
+    AHEAD_SECONDS,
+    JOBS_LIMIT,
+    LAGS_SECONDS,
+    LIES,
+    MOODS,
+    EngineMachine,
+)
 
 STORMS = 50
 STORM_STEPS = 60
@@ -18,6 +25,7 @@ WEIGHTS = {
     "lose": 4,
     "move": 8,
     "deny": 0.5,
+    "lie": 4,
 }
 
 EngineMachine.TestCase.settings = settings(
@@ -37,14 +45,16 @@ def test_the_rules_hold_through_long_storms(seed: int) -> None:
     rng = random.Random(seed)
     for _ in range(STORMS):
         machine = EngineMachine()
-        machine.begin(rng.random() < 0.5, rng.choice(("aa", "ab", "aab")), MOODS[seed % 3])
+        words = rng.choice(("aa", "ab", "aab"))
+        ahead = rng.choice(AHEAD_SECONDS)
+        machine.begin(rng.random() < 0.5, words, MOODS[seed % 3], ahead, rng.random() < 0.7)
         for _ in range(STORM_STEPS):
             step(machine, rng)
             check(machine)
         machine.teardown()
 
 
-def step(machine: EngineMachine, rng: random.Random) -> None:
+def step(machine: EngineMachine, rng: random.Random) -> None:  # noqa: PLR0912
     """One event, if it is possible now, by how often it should happen."""
     (kind,) = rng.choices(tuple(WEIGHTS), tuple(WEIGHTS.values()))
     pick = rng.randrange(12)
@@ -64,6 +74,8 @@ def step(machine: EngineMachine, rng: random.Random) -> None:
         machine.task_moves(pick, rng.random() < 0.15)
     elif kind == "deny" and machine.upstream.tasks:
         machine.task_is_denied(pick, rng.choice((30, 600, 9_000)))
+    elif kind == "lie" and machine.in_doubt():
+        machine.list_lies(rng.choice(LIES), rng.choice(LAGS_SECONDS), pick, rng.choice((2, 10)))
 
 
 def check(machine: EngineMachine) -> None:

@@ -1,7 +1,6 @@
 """What follows from each piece of news: the table of the engine's core."""
 
 from dataclasses import replace
-from datetime import timedelta
 
 import pytest
 from hypothesis import given
@@ -18,11 +17,10 @@ from app.jobs.core.state import (
     Created,
     Event,
     Listed,
-    Match,
+    ListProof,
     RequeueAsked,
     RunState,
     Spotted,
-    Ticked,
     Unprepared,
 )
 from app.jobs.core.tasks import UNKNOWN_CODE
@@ -37,7 +35,6 @@ from app.jobs.lifecycle import (
     NoteCancel,
     Orphan,
     Requeue,
-    Review,
     Run,
     Stop,
 )
@@ -49,13 +46,11 @@ from tests.jobs.news import (
     QUEUED,
     RULES,
     RUNNING,
-    SECOND,
     SUBMITTING,
     answer,
     candidate,
     create,
     hear,
-    look,
     picture,
     query,
     refuse,
@@ -63,6 +58,8 @@ from tests.jobs.news import (
 
 ATTEMPTS_LIMIT = 2**15 - 1
 """Of the column that counts them."""
+LOOKED = replace(SUBMITTING, unlisted_at=NOON)
+UNLISTED = Listed(1, proof=ListProof.FRESH)
 
 
 class TestCreates:
@@ -129,7 +126,7 @@ class TestCreates:
 
     @pytest.mark.parametrize(
         "news",
-        [Created(1, NotSent("slow")), Created(1, Unprepared("slow")), Listed(1)],
+        [Created(1, NotSent("slow")), Created(1, Unprepared("slow")), UNLISTED],
         ids=["not sent", "not prepared", "not made"],
     )
     def test_fruitless_tries_wait_ever_longer_and_from_the_fifth_call_a_person(
@@ -137,7 +134,7 @@ class TestCreates:
     ) -> None:
         delays, flags = [], []
         for tries in range(12):
-            run = replace(SUBMITTING, fruitless_tries=tries)
+            run = replace(LOOKED, fruitless_tries=tries)
             requeue, *flag = hear(run, news, NOON + RULES.settle)
             assert isinstance(requeue, Requeue)
             delays.append(requeue.delay_seconds)
@@ -205,119 +202,6 @@ class TestCreates:
     @given(st.integers(0, ATTEMPTS_LIMIT), st.floats(0, 1))
     def test_no_delay_is_longer_than_the_longest(self, tries: int, roll: float) -> None:
         assert 0 < back_off(tries, lambda: roll) <= LONGEST_DELAY_SECONDS * 1.25
-
-
-class TestDoubts:
-    def test_a_single_unattached_task_is_ours_at_once(self) -> None:
-        for match in (Match.UNSEEN, Match.SAME):
-            actions = look(candidate("t-1", match))
-            assert actions == (Run("t-1", "request-of-t-1", adopted=True),)
-
-    @pytest.mark.parametrize("match", [Match.OTHER, Match.NOTHING])
-    def test_a_task_that_proved_to_be_no_bodys_or_anothers_is_not_adopted(
-        self, match: Match
-    ) -> None:
-        assert look(candidate("t-1", match)) == ()
-        (decision,) = look(candidate("t-1", match), age=RULES.settle)
-        assert isinstance(decision, Requeue)
-
-    def test_without_one_the_create_may_still_come(self) -> None:
-        assert look(age=RULES.settle - SECOND) == ()
-
-    def test_without_one_after_the_settle_time_the_job_goes_back_to_the_queue(self) -> None:
-        (decision,) = look(age=RULES.settle)
-
-        assert isinstance(decision, Requeue)
-        assert (decision.outcome, decision.code) == ("absent", "not_created")
-        assert decision.delay_seconds == 2.0
-        assert not decision.is_failure
-
-    def test_a_look_from_before_the_settle_time_proves_nothing_however_late_it_is_heard(
-        self,
-    ) -> None:
-        """The database was away between the look and its news."""
-        early = Listed(1, (), NOON + RULES.settle - SECOND)
-
-        assert hear(SUBMITTING, early, NOON + RULES.review_after) == ()
-
-    def test_of_several_none_is_taken_before_all_have_ended(self) -> None:
-        found = candidate("t-1", Match.SAME), candidate("t-2")
-
-        assert look(*found) == look(*found, age=RULES.settle) == ()
-
-    def test_of_several_the_first_that_is_ours_is_adopted_and_the_others_are_surplus(self) -> None:
-        found = (
-            candidate("t-0", Match.OTHER),
-            candidate("t-1", Match.SAME),
-            candidate("t-2", Match.NOTHING),
-            candidate("t-3", Match.SAME),
-            candidate("t-4", Match.SAME, is_contested=True),
-        )
-
-        run, *orphans = look(*found)
-
-        assert run == Run("t-1", "request-of-t-1", adopted=True)
-        assert [(one.task_id, one.is_ours) for one in orphans if isinstance(one, Orphan)] == [
-            ("t-3", False)
-        ]
-
-    @pytest.mark.parametrize("match", [Match.UNSEEN, Match.SAME])
-    def test_a_task_that_another_open_create_may_have_made_is_not_taken_from_it(
-        self, match: Match
-    ) -> None:
-        contested = candidate("t-1", match, is_contested=True)
-
-        assert look(contested) == look(contested, age=RULES.review_after - SECOND) == ()
-
-    def test_what_cannot_be_told_apart_is_for_a_person_who_is_told_what_is_known(self) -> None:
-        found = [candidate(f"t-{name}", Match.SAME, is_contested=True) for name in (1, 2)]
-
-        (decision,) = look(*found, age=RULES.review_after)
-
-        assert isinstance(decision, Review)
-        assert decision.code == REVIEW_CODE
-        assert "t-1, t-2" in decision.detail
-
-    def test_a_create_in_review_is_looked_for_on_and_adopted_when_its_task_is_clear(self) -> None:
-        reviewed = replace(
-            SUBMITTING,
-            holds_lane=False,
-            holds_slot=False,
-            attention_code=REVIEW_CODE,
-            attention_since=NOON,
-        )
-        age = RULES.review_after + SECOND
-
-        assert look(candidate("t-1", is_contested=True), age=age, run=reviewed) == ()
-        actions = look(candidate("t-1"), age=age, run=reviewed)
-        assert actions == (Run("t-1", "request-of-t-1", adopted=True),)
-
-    def test_a_create_that_the_list_no_longer_reaches_is_never_sent_again(self) -> None:
-        (decision,) = look(age=RULES.list_reach + SECOND)
-
-        assert isinstance(decision, Review)
-        assert decision.code == REVIEW_CODE
-
-    @given(
-        st.lists(st.tuples(st.sampled_from(Match), st.booleans()), max_size=3),
-        st.timedeltas(timedelta(0), timedelta(days=9)),
-    )
-    def test_a_job_goes_back_only_when_the_list_has_settled_reaches_back_and_has_none(
-        self, found: list[tuple[Match, bool]], age: timedelta
-    ) -> None:
-        tasks = [
-            candidate(f"t-{number}", match, is_contested=is_contested)
-            for number, (match, is_contested) in enumerate(found)
-        ]
-
-        actions = look(*tasks, age=age)
-
-        has_possible = any(match in (Match.UNSEEN, Match.SAME) for match, _ in found)
-        goes_back = not has_possible and RULES.settle <= age <= RULES.list_reach
-        assert any(isinstance(action, Requeue) for action in actions) == goes_back
-        adopted = [action.task_id for action in actions if isinstance(action, Run)]
-        contested = {task.task_id for task in tasks if task.is_contested}
-        assert not contested & set(adopted)
 
 
 STALE_NEWS: list[Event] = [
@@ -398,12 +282,12 @@ class TestWishes:
             Created(1, NotSent("away")),
             Created(1, refuse(429, "Throttling")),
             Created(1, Unprepared("slow")),
-            Listed(1),
+            UNLISTED,
         ],
         ids=["not sent", "refused", "unprepared", "not made"],
     )
     def test_a_job_that_is_to_stop_does_not_go_back_into_the_queue(self, news: Event) -> None:
-        tried = replace(SUBMITTING, fruitless_tries=TRIES_LIMIT)
+        tried = replace(LOOKED, fruitless_tries=TRIES_LIMIT)
         instead, *_ = hear(tried, news, NOON + RULES.settle)
 
         canceling = replace(tried, is_cancel_asked=True)
@@ -445,20 +329,12 @@ class TestWishes:
         reviewed = replace(SUBMITTING, attention_code=REVIEW_CODE)
         denied = replace(RUNNING, attention_code=UNKNOWN_CODE)
 
-        for run in (QUEUED, SUBMITTING, RUNNING, FINALIZING, None):
+        awaited = replace(reviewed, is_awaited=True)
+        unsent = replace(SUBMITTING, attention_code="cannot_be_sent")
+        for run in (QUEUED, SUBMITTING, awaited, unsent, RUNNING, FINALIZING, None):
             assert hear(run, wish) == ()
         assert hear(reviewed, wish) == (Requeue("absent", "given_up", "no such task"),)
         requeue, orphan = hear(denied, wish)
         assert requeue == Requeue("accepted", "given_up", "no such task")
         assert isinstance(orphan, Orphan)
         assert (orphan.task_id, orphan.is_ours) == ("t-1", True)
-
-
-class TestTime:
-    def test_a_queued_job_expires_when_its_time_is_over(self) -> None:
-        assert hear(QUEUED, Ticked(), QUEUED.expires_at - SECOND) == ()
-        assert hear(QUEUED, Ticked(), QUEUED.expires_at) == (Stop(JobStatus.EXPIRED),)
-
-    @pytest.mark.parametrize("run", [SUBMITTING, RUNNING, FINALIZING, None])
-    def test_a_job_that_has_gone_out_does_not_expire(self, run: RunState | None) -> None:
-        assert hear(run, Ticked(), QUEUED.expires_at) == ()

@@ -60,6 +60,7 @@ class Job:
     n: int
     run: RunState | None
     lane: int | None = None
+    queued_at: datetime = EARLIEST
     status: JobStatus = JobStatus.QUEUED
     delivered: str | None = None
     charged: int = 0
