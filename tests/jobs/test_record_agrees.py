@@ -19,7 +19,9 @@ from app.jobs.lifecycle import (
     Flag,
     JobStatus,
     NoteCancel,
+    NoteUnlisted,
     Orphan,
+    ReleaseLane,
     Requeue,
     Review,
     Run,
@@ -33,11 +35,26 @@ BACK = Requeue("absent", "not_created", "nothing there")
 AGAIN = Requeue("accepted", "InternalError", "chance", is_failure=True)
 REFUSED = Requeue("refused", "AccessDenied", "no", 2.0, 403, "r-1", is_refunded=False)
 FLAG = Flag("task_unknown", "the upstream does not know it")
+UNLISTED = NoteUnlisted(datetime(2026, 11, 23, 12, tzinfo=UTC))
 REVIEW = Review("task_unknown", "still not")
 
 
 async def submitting(scene: Scene) -> Fence:
     return await scene.submitting()
+
+
+async def doubted(scene: Scene) -> Fence:
+    fence = await scene.submitting()
+    await scene.decide(fence, Doubt("reset"))
+    return fence
+
+
+async def adopted_late(scene: Scene) -> Fence:
+    """After a first look had shown nothing."""
+    fence = await doubted(scene)
+    await scene.decide(fence, UNLISTED)
+    await scene.decide(fence, Run("task-1", "r", adopted=True))
+    return fence
 
 
 async def running(scene: Scene) -> Fence:
@@ -89,6 +106,9 @@ CASES: list[tuple[Begin, Decision]] = [
     (submitting, Stop(JobStatus.CANCELED, instead_of=BACK)),
     (submitting, Orphan("task-9", "surplus", is_ours=False)),
     (doubted_in_review, Run("task-1", "r", adopted=True)),
+    (doubted, UNLISTED),
+    (doubted, ReleaseLane()),
+    (adopted_late, Disown("task-1", "another's")),
     (doubted_in_review, BACK),
     (doubted_in_review, replace(BACK, keeps_attention=True)),
     (running, AGAIN),
