@@ -19,9 +19,9 @@ from app.jobs.keeping.collect import Shelf
 from app.jobs.keeping.keep import PICTURES_PER_JOB, Keeper
 from app.jobs.keeping.risk import raise_alarms
 from app.jobs.requests.models import MODELS
-from app.kit.chores import Apart
+from app.kit.background.chores import Apart
+from app.kit.background.loop import run_loop
 from app.kit.logs import configure_logs
-from app.kit.loop import run_loop
 from app.kit.postgres.leader import lead
 from app.media.fetch import ResultHosts, make_http_client
 from app.settings import Settings

@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 import app.accounts.tables
 import app.audit.tables
 import app.billing.tables
+import app.jobs.accepting.tables
 import app.jobs.engine.tables
 import app.jobs.lists.tables
 import app.jobs.tables
@@ -22,6 +23,7 @@ TABLES = (
     app.accounts.tables,
     app.audit.tables,
     app.billing.tables,
+    app.jobs.accepting.tables,
     app.jobs.engine.tables,
     app.jobs.lists.tables,
     app.jobs.tables,

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from secrets import token_hex
 from uuid import UUID
 
-from app.kit.chores import Apart
+from app.kit.background.chores import Apart
 from app.kit.errors import Unavailable
 from app.kit.ids import make_uuid7
 from app.kit.postgres.database import (

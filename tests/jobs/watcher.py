@@ -21,9 +21,9 @@ from app.jobs.engine.strays import find_late_tasks, settle_orphans
 from app.jobs.engine.watch import AccountView, find_answer
 from app.jobs.lifecycle import Action, Doubt, Fence, Run
 from app.jobs.store import JobRecord
-from app.kit.chores import Apart
+from app.kit.background.chores import Apart
+from app.kit.background.pace import Pace
 from app.kit.clock import Clock, utc_now
-from app.kit.pace import Pace
 from app.kit.postgres.database import Record
 from tests.dashscope.upstreams import calling
 from tests.emulator.client import QUICK, Desk, make_body, open_desk

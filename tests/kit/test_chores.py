@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
-from app.kit.chores import (
+from app.kit.background.chores import (
     DATABASE_PAUSE_SECONDS,
     LOST_IN_A_ROW,
     PAUSES_SECONDS,

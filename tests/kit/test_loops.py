@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 import pytest
 
 from app.kit import loop as loops
+from app.kit.background.loop import run_loop, wait_for_any
+from app.kit.background.pace import Pace
 from app.kit.ids import make_uuid7
-from app.kit.loop import run_loop, wait_for_any
-from app.kit.pace import Pace
 from app.kit.postgres import listener as listening
 from app.kit.postgres.database import Pool
 from app.kit.postgres.listener import Listener

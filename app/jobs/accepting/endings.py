@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from uuid import UUID
 
 from app.jobs.events import JOB_CHANGED
-from app.kit.loop import run_loop, wait_for_any
+from app.kit.background.loop import run_loop, wait_for_any
 from app.kit.postgres.database import Pool
 from app.kit.postgres.listener import Listener
 

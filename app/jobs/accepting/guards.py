@@ -12,8 +12,8 @@ from uuid import UUID
 
 import structlog
 
+from app.kit.background.loop import run_loop
 from app.kit.deadlines import within
-from app.kit.loop import run_loop
 from app.kit.postgres.database import Pool
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)

@@ -21,10 +21,10 @@ from app.jobs.engine.strays import find_late_tasks, settle_orphans
 from app.jobs.engine.submit import ReadInput
 from app.jobs.engine.watch import AccountView
 from app.jobs.events import ACCEPTED, QUEUE_CHANGED, TASK_HINTED
-from app.kit.chores import Apart, count_failures
+from app.kit.background.chores import Apart, count_failures
+from app.kit.background.loop import run_loop, wait_for_any
+from app.kit.background.pace import Pace
 from app.kit.crypto import Vault
-from app.kit.loop import run_loop, wait_for_any
-from app.kit.pace import Pace
 from app.kit.postgres.database import CONNECTION_TROUBLE, Pool
 from app.kit.postgres.listener import Listener
 

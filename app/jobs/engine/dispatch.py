@@ -10,9 +10,9 @@ from app.jobs.core.state import Created
 from app.jobs.engine.claim import LaneTurn, Pause, claim_submission
 from app.jobs.engine.judge import Judge
 from app.jobs.engine.submit import ReadInput, Submission, submit
+from app.kit.background.loop import wait_for_any
 from app.kit.clock import elapsed_seconds
 from app.kit.faultpoints import faultpoint
-from app.kit.loop import wait_for_any
 from app.kit.postgres.database import UniqueViolation, transaction
 
 LEASE_MARGIN = 0.5

@@ -23,9 +23,9 @@ from app.jobs.core.watch_pace import next_look_seconds
 from app.jobs.engine.judge import Judge
 from app.jobs.engine.watch import AccountView, cancel_task, clip, find_answer, list_pages
 from app.jobs.lifecycle import CancelTask
-from app.kit.chores import Apart
+from app.kit.background.chores import Apart
+from app.kit.background.loop import wait_for_any
 from app.kit.faultpoints import faultpoint
-from app.kit.loop import wait_for_any
 from app.kit.postgres.database import Pool, Record
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)

@@ -10,7 +10,7 @@ from app.jobs.core.deadlines import REVIEW_GRACE
 from app.jobs.core.state import Ticked
 from app.jobs.engine.judge import Judge
 from app.jobs.moves import StaleRun
-from app.kit.chores import Apart, count_failures
+from app.kit.background.chores import Apart, count_failures
 
 BATCH = 200
 

@@ -10,7 +10,7 @@ import structlog
 from app.dashscope.client import DashScope, TaskWindow, UpstreamTrouble
 from app.dashscope.payloads import ListedTask, TaskAnswer, TaskPage
 from app.jobs.core.candidates import CLOCK_MARGIN, ClockSkew, Period
-from app.kit.pace import Pace
+from app.kit.background.pace import Pace
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 

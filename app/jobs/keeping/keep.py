@@ -33,9 +33,9 @@ from app.jobs.keeping.turns import (
 )
 from app.jobs.moves import StaleRun
 from app.jobs.moves.pictures import keep_pictures
+from app.kit.background.loop import run_loop
 from app.kit.clock import Clock
 from app.kit.faultpoints import faultpoint
-from app.kit.loop import run_loop
 from app.kit.postgres.database import CONNECTION_TROUBLE, Connection, Pool, transaction
 from app.media.health import StoreHealth
 

@@ -11,7 +11,7 @@ from app.jobs.events import write_event
 from app.jobs.keeping.bound import GRACE
 from app.jobs.lifecycle import UPSTREAM_MEMORY, Fence, Flag
 from app.jobs.record import record
-from app.kit.chores import Apart, count_failures
+from app.kit.background.chores import Apart, count_failures
 from app.kit.postgres.database import Connection, Pool, Record, transaction
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)

@@ -18,7 +18,7 @@ from app.jobs.lifecycle import Fence, Flag, JobStatus
 from app.jobs.moves import StaleRun
 from app.jobs.moves.pictures import LOST_CODE, lose_pictures
 from app.jobs.record import end, record
-from app.kit.chores import count_failure
+from app.kit.background.chores import count_failure
 from app.kit.postgres.database import Connection, Pool
 
 KEEP_LEASE_SECONDS = 30.0

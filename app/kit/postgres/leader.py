@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from app.kit.loop import run_loop, wait_for_any
+from app.kit.background.loop import run_loop, wait_for_any
 from app.kit.postgres.database import CONNECTION_TROUBLE, Connection, connect
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import structlog
 
-from app.kit.loop import wait_for_any
+from app.kit.background.loop import wait_for_any
 from app.kit.postgres.database import CONNECTION_TROUBLE, connect
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)

@@ -1,0 +1,1 @@
+"""Work beside the requests: loops, chores, and the pace of calls."""
