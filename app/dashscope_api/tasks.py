@@ -137,14 +137,6 @@ def _read_filter(request: Request, team_id: UUID | None, now: datetime) -> JobFi
 
 
 def _read_window(start: str | None, end: str | None, now: datetime) -> tuple[datetime, datetime]:
-    try:
-        return _find_window(start, end, now)
-    except OverflowError:
-        name = "start_time" if start else "end_time"
-        raise _bad(name, "must leave 24 hours within the years 1 to 9999") from None
-
-
-def _find_window(start: str | None, end: str | None, now: datetime) -> tuple[datetime, datetime]:
     since, until = _read_time(start, "start_time"), _read_time(end, "end_time")
     if since is None and until is None:
         return now - LIST_WINDOW, now + timedelta(minutes=1)

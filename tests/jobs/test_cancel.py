@@ -10,7 +10,7 @@ import pytest
 
 from app.dashscope.outcomes import NotSent, OutcomeUnknown, Refused
 from app.jobs.cancel import CancelResult, cancel_job, cancel_queued_job
-from app.jobs.core.state import Created, Listed, Unprepared
+from app.jobs.core.state import Created, Listed, ListProof, Unprepared
 from app.jobs.lifecycle import Fence, Requeue, Run
 from app.kit.errors import NotFound
 from tests.jobs.scene import CannotWrite, Scene, ended_with, fail_to_write
@@ -162,7 +162,7 @@ class TestSubmitting:
         await ask(watcher.scene, fence.job_id)
         await watcher.let_pass(SETTLED)
 
-        await watcher.resolve()
+        await watcher.prove()
 
         await expect_free(watcher.scene, fence.job_id)
 
@@ -314,7 +314,7 @@ RACES: dict[str, Any] = {
     "refused": Created(1, THROTTLED),
     "not sent": Created(1, NotSent("away")),
     "doubt": Created(1, OutcomeUnknown("reset")),
-    "not made": Listed(1),
+    "not made": Listed(1, proof=ListProof.FRESH),
     "ended": "collect",
 }
 
@@ -360,7 +360,9 @@ async def _happen(watcher: Watcher, fence: Fence, race: str, task_id: str) -> No
             await scene.decide(fence, ended_with(URL))
         case "not made":
             await scene.pool.execute(
-                "update attempts set intended_at = intended_at - $1::interval", SETTLED
+                "update attempts set intended_at = intended_at - $1::interval,"
+                " unlisted_at = intended_at",
+                SETTLED,
             )
             await judge.hear_surely(fence.job_id, RACES[race])
         case _:

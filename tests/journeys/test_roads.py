@@ -117,12 +117,12 @@ async def test_a_create_that_made_no_task_is_sent_again_once_that_is_sure(
 
     await wait_until(is_in_doubt)
     await let_doubts_settle(gateway)
-    done = await traveller.wait_for(job)
+    done, witness = await traveller.finish([job, await traveller.send()])
 
     assert done["status"] == "succeeded"
     outcomes = [row["outcome"] for row in await attempts_of(gateway, done)]
     assert outcomes == ["absent", "accepted"]
-    await expect_fair_books(traveller, [done])
+    await expect_fair_books(traveller, [done, witness])
 
 
 async def test_a_throttled_create_is_sent_again_after_the_pause(traveller: Traveller) -> None:

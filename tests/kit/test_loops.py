@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from app.kit import loop as loops
+from app.kit.background import loop as loops
 from app.kit.background.loop import run_loop, wait_for_any
 from app.kit.background.pace import Pace
 from app.kit.ids import make_uuid7

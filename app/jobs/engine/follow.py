@@ -54,6 +54,8 @@ class AccountDesk:
     view: AccountView
     known_skew: ClockSkew | None = None
     """The clock of the list's times against the database's, as known tasks show it."""
+    list_gaps: tuple[bool, bool] = (False, False)
+    """Whether the last list hid known tasks, and whether it could not be read whole."""
     has_unnamed_keys: bool = True
     """Whether the upstream's name of some API key of the account is still to be learned."""
     page_ends: dict[str, tuple[datetime, str]] = field(default_factory=dict)

@@ -81,6 +81,7 @@ async def _resolve(desk: AccountDesk, model: str, doubts: Sequence[OpenCreate]) 
     faultpoint("doubt.listed")
     tasks = tuple(listing.tasks.values())
     look = Look(listing.period, desk.skew, tasks, listing.is_whole, known)
+    _tell_of_gaps(desk, look)
     rivals = await load_rivals(desk, model, tasks)
     await desk.apart("doubts").each(
         doubts,
@@ -90,6 +91,22 @@ async def _resolve(desk: AccountDesk, model: str, doubts: Sequence[OpenCreate]) 
     )
     desk.known_skew = measure_skew(known, tasks) or desk.known_skew
     faultpoint("doubt.recorded")
+
+
+def _tell_of_gaps(desk: AccountDesk, look: Look) -> None:
+    """Once for each kind of gap: a list that hides what it must show settles no doubt."""
+    shown = {task.task_id for task in look.tasks}
+    missing = [one.task_id for one in look.known if one.task_id not in shown]
+    gaps = (bool(missing), not look.is_whole)
+    if any(gaps) and gaps != desk.list_gaps:
+        log.warning(
+            "account.list_has_gaps",
+            account_id=str(desk.account_id),
+            missing_count=len(missing),
+            missing=missing[:3],
+            is_whole=look.is_whole,
+        )
+    desk.list_gaps = gaps
 
 
 async def _decide(
