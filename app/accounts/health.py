@@ -13,7 +13,17 @@ from datetime import datetime, timedelta
 from typing import assert_never
 
 from app.accounts.evidence.suspicion import Evidence, Source, Suspect, keep_later, suspect, weigh
-from app.accounts.news import Barred, Crowded, News, Taken, Throttled, Troubled, Unforeseen
+from app.accounts.news import (
+    Barred,
+    Crowded,
+    Found,
+    News,
+    Taken,
+    Throttled,
+    Troubled,
+    Unforeseen,
+    is_trouble,
+)
 from app.accounts.run_times import RunTimes
 
 LOWEST_SHARE = 1 / 32
@@ -84,8 +94,11 @@ def after(
 ) -> PaceState:
     """The state that the news brings about; `dice` (0 to 1) spreads pauses."""
     match news:
-        case Taken():
-            changed = _after_taken(state, news, limits, now)
+        case Taken() | Found():
+            is_answered = isinstance(news, Taken)
+            changed = (
+                _after_taken(state, news, limits, now) if is_answered else _after_found(state)
+            )
         case Unforeseen():
             changed = state
         case _ if _is_old(news, state, now):
@@ -142,6 +155,15 @@ def _after_taken(state: PaceState, news: Taken, limits: Limits, now: datetime) -
         pause_code=None,
         pace_share=min(state.pace_share + REGAINED_SHARE, 1.0),
     )
+
+
+def _after_found(state: PaceState) -> PaceState:
+    """Troubles that were only lost answers are forgiven; what refused the account stands."""
+    if not is_trouble(state.pause_code):
+        return state
+    if not state.is_suspended:
+        return replace(state, strikes=0)
+    return replace(state, strikes=0, is_suspended=False, paused_until=None, pause_code=None)
 
 
 def _acquit(state: PaceState, sent_at: datetime) -> PaceState:

@@ -25,6 +25,11 @@ class Taken:
 
 
 @dataclass(frozen=True, slots=True)
+class Found:
+    """A create whose answer was lost had made a task: only the answer was in trouble."""
+
+
+@dataclass(frozen=True, slots=True)
 class Throttled:
     """Too many creates, or too sudden."""
 
@@ -64,4 +69,21 @@ class Unforeseen:
     code: str
 
 
-News = Taken | Throttled | Crowded | Barred | Troubled | Unforeseen
+NOT_SENT_CODE = "not_sent"
+NO_ANSWER_CODE = "no_answer"
+_STATUS_START = "HTTP"
+
+
+def to_trouble_code(http_status: int | None) -> str:
+    """What an answer of trouble is called, or that there was none."""
+    return NO_ANSWER_CODE if http_status is None else f"{_STATUS_START}{http_status}"
+
+
+def is_trouble(code: str | None) -> bool:
+    """Whether a pause's code is of a troubled network or upstream, and not a refusal's."""
+    return code is not None and (
+        code in (NOT_SENT_CODE, NO_ANSWER_CODE) or code.startswith(_STATUS_START)
+    )
+
+
+News = Taken | Found | Throttled | Crowded | Barred | Troubled | Unforeseen

@@ -18,7 +18,7 @@ from app.accounts.evidence.suspects import find_refused_at, let_go, to_rows, to_
 from app.accounts.evidence.suspicion import Verdict, is_at_fault
 from app.accounts.health import Limits, PaceState, after
 from app.accounts.key_rest import rest_key
-from app.accounts.news import Barred, News, Reach, Taken, Unforeseen
+from app.accounts.news import Barred, Found, News, Reach, Taken, Unforeseen
 from app.accounts.run_times import RunTimes, learn
 from app.accounts.story import tell, write_account_event, write_unforeseen
 from app.kit.postgres.database import Connection, Pool, Record
@@ -42,7 +42,7 @@ async def note(
     if isinstance(news, Unforeseen):
         await write_unforeseen(connection, account_id, model, news.code)
         return Verdict()
-    if isinstance(news, Taken):
+    if isinstance(news, Taken | Found):
         row = await connection.fetchrow(_READ, account_id, model)
         if row is None or _find_change(row, news, dice) is None:
             return Verdict()

@@ -222,6 +222,47 @@ class TestWithoutAList:
         await watcher.tick()
 
 
+class TestProbes:
+    """An account that is suspended for answers that were lost gets to work again."""
+
+    async def suspend(self, watcher: Watcher, code: str = "no_answer") -> None:
+        await watcher.scene.pool.execute(
+            "update account_paces set is_suspended = true, strikes = 9, pause_code = $1,"
+            " paused_until = now() - interval '1 s'",
+            code,
+        )
+
+    async def is_suspended(self, watcher: Watcher) -> bool:
+        found: bool = await watcher.scene.pool.fetchval("select is_suspended from account_paces")
+        return found
+
+    async def test_a_create_in_doubt_does_not_keep_it_from_its_probe(
+        self, watcher: Watcher
+    ) -> None:
+        await watcher.in_doubt()
+        await self.suspend(watcher)
+
+        probe = await watcher.sent(await watcher.add_lane())
+
+        assert (await watcher.job(probe)).status == "submitting"
+
+    @pytest.mark.parametrize(
+        ("code", "is_still_suspended"),
+        [("no_answer", False), ("HTTP500", False), ("Arrearage", True)],
+    )
+    async def test_a_task_that_is_found_says_that_it_takes_creates(
+        self, watcher: Watcher, code: str, is_still_suspended: bool
+    ) -> None:
+        fence = await watcher.in_doubt()
+        await watcher.create()
+        await self.suspend(watcher, code)
+
+        await watcher.resolve()
+
+        assert (await watcher.job(fence)).status == "running"
+        assert await self.is_suspended(watcher) is is_still_suspended
+
+
 class TestTakenBackLate:
     async def test_a_task_of_a_create_that_was_given_up_goes_to_the_create_that_was_answered(
         self, watcher: Watcher

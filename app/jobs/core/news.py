@@ -5,6 +5,7 @@ from typing import assert_never
 
 from app.accounts.evidence.suspicion import Source
 from app.accounts.news import (
+    NOT_SENT_CODE,
     Barred,
     Crowded,
     News,
@@ -13,13 +14,11 @@ from app.accounts.news import (
     Throttled,
     Troubled,
     Unforeseen,
+    to_trouble_code,
 )
 from app.dashscope.errors import CROWDED_CODE, Policy, Remedy, Scope, find_policy
 from app.dashscope.outcomes import Accepted, CreateOutcome, NotSent, OutcomeUnknown, Refused
 from app.jobs.core.state import Unprepared
-
-NOT_SENT_CODE = "not_sent"
-NO_ANSWER_CODE = "no_answer"
 
 CODES_OF_ACCOUNTS = (
     "Arrearage",
@@ -55,7 +54,7 @@ def to_news(
         case NotSent(is_body=is_body):
             return None if is_body else Troubled(NOT_SENT_CODE)
         case OutcomeUnknown(_, http_status):
-            return Troubled(NO_ANSWER_CODE if http_status is None else f"HTTP{http_status}")
+            return Troubled(to_trouble_code(http_status))
         case Unprepared():
             return None
     assert_never(outcome)

@@ -9,14 +9,14 @@ from uuid import UUID
 import structlog
 
 from app.accounts.evidence.suspicion import Source
-from app.accounts.news import News
+from app.accounts.news import Found, News
 from app.accounts.paces import learn_run_time, note
 from app.dashscope.payloads import TaskStatus
 from app.jobs.core.decide import decide
 from app.jobs.core.news import to_news, to_task_news
 from app.jobs.core.state import Answered, Created, Event, Listed, Rules, Spotted
 from app.jobs.engine.states import Standing, lock_standing
-from app.jobs.lifecycle import Action, CancelTask, Collect, Fence, Flag
+from app.jobs.lifecycle import Action, CancelTask, Collect, Fence, Flag, Run
 from app.jobs.moves import StaleRun
 from app.jobs.record import record
 from app.kit.postgres.database import (
@@ -61,7 +61,7 @@ class Judge:
             for action in actions:
                 if not isinstance(action, CancelTask):
                     await record(connection, fence, action)
-                if isinstance(action, Collect) and standing is not None:
+                if isinstance(action, Collect | Run) and standing is not None:
                     await _learn(connection, standing, action)
             if actions and witness is not None:
                 await witness(connection, actions)
@@ -132,10 +132,17 @@ def _read_news(job_id: UUID, event: Created | Answered, place: Record) -> News |
     return to_task_news(output.code or "", output.message or "", source=source)
 
 
-async def _learn(connection: Connection, standing: Standing, collect: Collect) -> None:
-    task = collect.task
+async def _learn(connection: Connection, standing: Standing, action: Collect | Run) -> None:
+    """How long a task ran; or that its account takes creates although the answer was lost."""
+    if standing.account_id is None:
+        return
+    if isinstance(action, Run):
+        if action.adopted:
+            await note(connection, standing.account_id, standing.model, Found())
+        return
+    task = action.task
     started_at = task.scheduled_at or task.submitted_at
-    if standing.account_id is None or started_at is None or task.ended_at is None:
+    if started_at is None or task.ended_at is None:
         return
     seconds = (task.ended_at - started_at).total_seconds()
     await learn_run_time(connection, standing.account_id, standing.model, seconds)

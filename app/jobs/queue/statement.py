@@ -28,7 +28,8 @@ pace as materialized (
     for update of account_paces skip locked for share of accounts skip locked
 )"""
 
-# One create at a time on a lane; on a suspended account one at all, to see whether it is taken.
+# One create at a time on a lane; on a suspended account one at all, to see whether it is taken. One
+# that is in doubt tells nothing of that any more, and may wait long for its proof.
 # Of an account's lanes whose keys have no name in the upstream's list yet, one at a time as well:
 # of two lost creates nobody could tell whose a task is.
 _LANE = f"""
@@ -39,6 +40,7 @@ lane as materialized (
         and not exists (select from job_runs where lane_id = $2 and status = 'submitting')
         and not (is_suspended and exists (
             select from job_runs where account_id = $1 and {_OUT} and status = 'submitting'
+                and lease_expires_at > now()
         ))
         and not exists (
             select from lanes as own
