@@ -95,10 +95,7 @@ def after(
     """The state that the news brings about; `dice` (0 to 1) spreads pauses."""
     match news:
         case Taken() | Found():
-            is_answered = isinstance(news, Taken)
-            changed = (
-                _after_taken(state, news, limits, now) if is_answered else _after_found(state)
-            )
+            changed = _after_success(state, news, limits, now)
         case Unforeseen():
             changed = state
         case _ if _is_old(news, state, now):
@@ -138,6 +135,14 @@ def _is_old(news: News, state: PaceState, now: datetime) -> bool:
     """While a pause stands, a refusal is of a create sent before it, and does not count again."""
     is_worse = isinstance(news, Barred) and not state.is_suspended
     return state.is_paused(now) and not is_worse
+
+
+def _after_success(
+    state: PaceState, news: Taken | Found, limits: Limits, now: datetime
+) -> PaceState:
+    return (
+        _after_found(state) if isinstance(news, Found) else _after_taken(state, news, limits, now)
+    )
 
 
 def _after_taken(state: PaceState, news: Taken, limits: Limits, now: datetime) -> PaceState:

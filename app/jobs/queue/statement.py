@@ -28,8 +28,8 @@ pace as materialized (
     for update of account_paces skip locked for share of accounts skip locked
 )"""
 
-# One create at a time on a lane; on a suspended account one at all, to see whether it is taken. One
-# that is in doubt tells nothing of that any more, and may wait long for its proof.
+# One create at a time on a lane; on a suspended account one at all, to see whether it is taken.
+# One that is in doubt tells nothing of that any more, and may wait long for its proof.
 # Of an account's lanes whose keys have no name in the upstream's list yet, one at a time as well:
 # of two lost creates nobody could tell whose a task is.
 _LANE = f"""
