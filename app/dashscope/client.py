@@ -11,7 +11,7 @@ import aiohttp
 import httpx
 import orjson
 from httpx_aiohttp import AiohttpTransport
-from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic import BaseModel, SecretStr
 
 from app.dashscope.outcomes import (
     CreateOutcome,
@@ -30,6 +30,7 @@ from app.dashscope.payloads import (
     make_create_body,
     to_list_time,
 )
+from app.dashscope.reading import load_json
 from app.kit.clock import elapsed_seconds
 
 ANSWER_BYTES_LIMIT = 8 * 1024 * 1024
@@ -206,8 +207,8 @@ class DashScope:
         if response.status_code != 200:
             raise UpstreamTrouble(_describe_error(path, response.status_code, content))
         try:
-            return shape.model_validate_json(content)
-        except ValidationError as error:
+            return shape.model_validate(load_json(content))
+        except ValueError as error:
             raise UpstreamTrouble(f"GET {path}: an answer of another shape") from error
 
     async def _ask(
@@ -248,8 +249,7 @@ async def _read_capped(response: httpx.Response) -> bytes:
                 raise AnswerTooLarge
     finally:
         await response.aclose()
-    # Postgres keeps no NUL, and none belongs into a code, a message or a URL.
-    return bytes(content).replace(b"\\u0000", b"\\ufffd")
+    return bytes(content)
 
 
 def _describe_error(path: str, status: int, content: bytes) -> str:

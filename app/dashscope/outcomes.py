@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pydantic import ValidationError
-
 from app.dashscope.errors import is_definite
-from app.dashscope.payloads import ErrorBody, TaskAnswer
+from app.dashscope.payloads import CreateAnswer, ErrorBody
+from app.dashscope.reading import load_json
 from app.dashscope.retry_after import read_retry_after
 
 
@@ -53,8 +52,8 @@ def read_create(status: int, headers: Mapping[str, str], content: bytes) -> Crea
     """What an answer says: a task, a refusal for certain, or nothing certain."""
     if status == 200:
         try:
-            answer = TaskAnswer.model_validate_json(content)
-        except ValidationError:
+            answer = CreateAnswer.model_validate(load_json(content))
+        except ValueError:
             return OutcomeUnknown("a create answered with another shape", status)
         return Accepted(answer.output.task_id, answer.request_id)
     if not is_definite(status):
@@ -72,6 +71,6 @@ def read_create(status: int, headers: Mapping[str, str], content: bytes) -> Crea
 def read_error(content: bytes) -> ErrorBody:
     """Never fails: of an answer without the upstream's error shape no more is known."""
     try:
-        return ErrorBody.model_validate_json(content)
-    except ValidationError:
+        return ErrorBody.model_validate(load_json(content))
+    except ValueError:
         return ErrorBody(message="the upstream refused without saying why")

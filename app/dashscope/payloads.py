@@ -8,7 +8,16 @@ from datetime import UTC, datetime, timedelta, timezone
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from app.dashscope.reading import Text, TextOrEmpty, TextOrNone, each_or_else, or_else
 
 UPSTREAM_ZONE = timezone(timedelta(hours=8))
 """Wall clock of every textual time on the wire, in both regions."""
@@ -31,6 +40,10 @@ ASPECT_LIMIT = 4
 N_RANGE = (1, 4)
 N_DEFAULT = 4
 SEED_RANGE = (0, 2_147_483_647)
+COUNT_LIMIT = 10_000
+"""Of images in one answer: what is beyond is no count."""
+
+TaskId = Annotated[Text, Field(min_length=1, max_length=200)]
 
 
 class TaskStatus(StrEnum):
@@ -77,7 +90,7 @@ def _from_wire_time(value: object) -> object:
 
 
 def _from_millis(value: object) -> object:
-    if isinstance(value, int):
+    if isinstance(value, int | float) and not isinstance(value, bool):
         return datetime.fromtimestamp(value / 1000, UTC)
     return value
 
@@ -87,90 +100,137 @@ def _from_status_word(value: object) -> object:
     return TaskStatus.RUNNING if is_odd else value
 
 
-def _none_is_empty(value: object) -> object:
-    return () if value is None else value
-
-
-WireTime = Annotated[datetime, BeforeValidator(_from_wire_time)]
-MillisTime = Annotated[datetime, BeforeValidator(_from_millis)]
+WireTime = Annotated[datetime | None, BeforeValidator(_from_wire_time), or_else(None)]
+MillisTime = Annotated[datetime | None, BeforeValidator(_from_millis), or_else(None)]
 StatusWord = Annotated[TaskStatus, BeforeValidator(_from_status_word)]
 """A word that nobody knows means, as for the SDKs, that the task goes on."""
+Count = Annotated[int | None, Field(ge=0, le=COUNT_LIMIT), or_else(None)]
 
 
 class WireShape(BaseModel):
-    """Unknown fields are ignored: the upstream adds some without notice."""
+    """Unknown fields are ignored: the upstream adds some without notice.
+
+    A field that nobody needs to know is None, or empty, where it cannot be read.
+    """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
 class ErrorBody(WireShape):
-    code: str = ""
-    message: str = ""
-    request_id: str = ""
-
-
-class TaskMetrics(WireShape):
-    total: int = Field(0, alias="TOTAL")
-    succeeded: int = Field(0, alias="SUCCEEDED")
-    failed: int = Field(0, alias="FAILED")
+    code: TextOrEmpty = ""
+    message: TextOrEmpty = ""
+    request_id: TextOrEmpty = ""
 
 
 class ResultItem(WireShape):
     """One picture of a task: a URL, or the code and message of its failure."""
 
-    url: str | None = None
-    orig_prompt: str | None = None
-    actual_prompt: str | None = None
-    code: str | None = None
-    message: str | None = None
+    url: TextOrNone = None
+    orig_prompt: TextOrNone = None
+    actual_prompt: TextOrNone = None
+    code: TextOrNone = None
+    message: TextOrNone = None
 
 
 class TaskOutput(WireShape):
-    task_id: str = Field(min_length=1)
+    task_id: TaskId
     task_status: StatusWord
-    submit_time: WireTime | None = None
-    scheduled_time: WireTime | None = None
-    end_time: WireTime | None = None
-    results: Annotated[tuple[ResultItem, ...], BeforeValidator(_none_is_empty)] = ()
-    task_metrics: TaskMetrics | None = None
-    code: str | None = None
-    message: str | None = None
+    submit_time: WireTime = None
+    scheduled_time: WireTime = None
+    end_time: WireTime = None
+    results: Annotated[
+        tuple[ResultItem, ...], each_or_else(ResultItem, ResultItem.model_validate)
+    ] = ()
+    code: TextOrNone = None
+    message: TextOrNone = None
 
 
 class TaskUsage(WireShape):
-    image_count: int = 0
+    image_count: Count = None
+    """What is billed; None when the answer does not say."""
 
 
 class TaskAnswer(WireShape):
-    """The answer to a create or a query."""
+    """The answer to a query; unreadable only if it does not say of which task and how it is."""
 
-    request_id: str = ""
+    request_id: TextOrEmpty = ""
     output: TaskOutput
-    usage: TaskUsage | None = None
+    usage: Annotated[TaskUsage | None, or_else(None)] = None
+
+    @property
+    def image_count(self) -> int:
+        """What is billed: by the usage, else as many as there are pictures."""
+        if self.usage is not None and self.usage.image_count is not None:
+            return self.usage.image_count
+        return sum(item.url is not None for item in self.output.results)
+
+
+class NamedTask(WireShape):
+    task_id: TaskId
+
+
+class CreateAnswer(WireShape):
+    """The answer to a create: the name of a task is all that makes it one."""
+
+    request_id: TextOrEmpty = ""
+    output: NamedTask
 
 
 class ListedTask(WireShape):
     """One row of the list call: metadata only, times as epoch milliseconds."""
 
-    task_id: str = Field(min_length=1)
+    task_id: TaskId
     status: StatusWord
-    request_id: str = ""
-    api_key_id: str | None = None
-    model_name: str | None = None
-    gmt_create: MillisTime
-    start_time: MillisTime | None = None
-    end_time: MillisTime | None = None
+    request_id: TextOrEmpty = ""
+    api_key_id: TextOrNone = None
+    model_name: TextOrNone = None
+    gmt_create: MillisTime = None
+    start_time: MillisTime = None
+    end_time: MillisTime = None
 
 
 class TaskPage(WireShape):
-    request_id: str = ""
+    """One page of the list, as far as it can be read."""
+
+    request_id: TextOrEmpty = ""
     data: tuple[ListedTask, ...] = ()
     total: int = 0
     total_page: int = 0
-    page_no: int = 1
-    page_size: int = 10
     unreadable: int = 0
-    """Rows that could not be read: what they stand for is not known."""
+    """Rows and counts that could not be read: what they stand for is not known."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_rows(cls, body: Any) -> Any:
+        if not isinstance(body, dict):
+            return body
+        rows = body.get("data")
+        total, total_page = (_to_count(body.get(name)) for name in ("total", "total_page"))
+        unreadable = (total is None) + (total_page is None)
+        if not isinstance(rows, list) and total is None:
+            raise ValueError("neither rows nor their number")
+        if not isinstance(rows, list):
+            rows, unreadable = [], unreadable + max(total or 0, 1)
+        read = [row for each in rows if (row := _read_row(each)) is not None]
+        return {
+            "request_id": body.get("request_id"),
+            "data": read,
+            "total": total or 0,
+            "total_page": total_page or 0,
+            "unreadable": unreadable + len(rows) - len(read),
+        }
+
+
+def _read_row(row: object) -> ListedTask | None:
+    try:
+        return ListedTask.model_validate(row)
+    except ValidationError:
+        return None
+
+
+def _to_count(value: object) -> int | None:
+    is_count = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return value if is_count and isinstance(value, int) else None
 
 
 class UploadPolicy(WireShape):

@@ -83,7 +83,9 @@ class Upstream:
         return {
             task.task_id: TaskTimes(task.gmt_create, task.start_time, task.end_time)
             for task in page.data
-            if task.start_time is not None and task.end_time is not None
+            if task.gmt_create is not None
+            and task.start_time is not None
+            and task.end_time is not None
         }
 
 

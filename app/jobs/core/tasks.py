@@ -132,5 +132,5 @@ def _facts(answer: TaskAnswer) -> TaskFacts:
         submitted_at=output.submit_time,
         scheduled_at=output.scheduled_time,
         ended_at=output.end_time,
-        image_count=answer.usage.image_count if answer.usage else 0,
+        image_count=answer.image_count,
     )

@@ -88,7 +88,7 @@ async def _settle(desk: AccountDesk, orphan: Record) -> None:
     state = _judge(orphan, answer)
     if state is None:
         return
-    image_count = answer.usage.image_count if answer.usage and state == "wasted" else 0
+    image_count = answer.image_count if state == "wasted" else 0
     async with transaction(desk.pool) as connection:
         settled = await settle_orphan(connection, task_id, state, image_count=image_count)
     if settled:
