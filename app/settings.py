@@ -63,6 +63,7 @@ class Settings(BaseSettings):
     accept_timeout_seconds: float = Field(30, gt=0, le=300)
     submit_timeout_seconds: float = Field(10, gt=0, le=60)
     prepare_seconds: float = Field(15, gt=0, le=120)
+    slowest_upload_kbps: float = Field(8_000, ge=100, le=10_000_000)
     settle_seconds: float = Field(60, ge=0, le=3600)
     review_seconds: float = Field(3600, gt=0, le=86_400)
     lost_seconds: float = Field(3600, gt=0, le=86_400)

@@ -131,6 +131,7 @@ def _to_timings(settings: Settings) -> Timings:
         review_seconds=settings.review_seconds,
         lost_seconds=settings.lost_seconds,
         stale_list_seconds=settings.stale_list_seconds,
+        slowest_upload_kbps=settings.slowest_upload_kbps,
     )
 
 

@@ -2,9 +2,11 @@
 
 import asyncio
 import math
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 import aiohttp
@@ -31,6 +33,15 @@ from app.dashscope.payloads import (
     to_list_time,
 )
 from app.dashscope.reading import load_json
+from app.dashscope.sending import (
+    SLOWEST_BYTES_PER_SECOND,
+    SMALL_BODY_BYTES,
+    UNSENT_BYTES,
+    Body,
+    Deadline,
+    allow,
+)
+from app.dashscope.upstream_clock import UpstreamClock
 from app.kit.clock import elapsed_seconds
 
 ANSWER_BYTES_LIMIT = 8 * 1024 * 1024
@@ -38,20 +49,16 @@ CONNECT_TIMEOUT_SECONDS = 5.0
 QUERY_TIMEOUT_SECONDS = 10.0
 UPLOAD_TIMEOUT_SECONDS = 60.0
 LIST_PAGE_SIZE = 100
+ALMOST_A_SECOND = timedelta(microseconds=999_999)
 
 # The aiohttp transport lets some of its own errors through.
-QUERY_TROUBLE = (httpx.HTTPError, aiohttp.ClientError, TimeoutError)
-
-# Headers without the body that they announce are no request yet.
-_SENDING = ("send_request_headers.started", "send_request_body.started")
+QUERY_TROUBLE = (httpx.HTTPError, httpx.StreamError, aiohttp.ClientError, OSError, ValueError)
+CREATE_TROUBLE = (httpx.HTTPError, httpx.StreamError, OSError, ValueError)
+"""Of a connection; TimeoutError is an OSError, and what cannot be decoded a ValueError."""
 
 UpstreamHttp: TypeAlias = httpx.AsyncClient
 
 Shape = TypeVar("Shape", bound=BaseModel)
-
-
-class TooLateToSend(Exception):
-    """The deadline of a create passed before its body was on the wire: nothing was asked."""
 
 
 class UpstreamTrouble(Exception):
@@ -82,7 +89,9 @@ def make_create_http() -> httpx.AsyncClient:
     written as a failure to connect, which would be taken for `NotSent`.
     """
     transport = httpx.AsyncHTTPTransport(
-        limits=httpx.Limits(max_connections=64, max_keepalive_connections=0), retries=0
+        limits=httpx.Limits(max_connections=64, max_keepalive_connections=0),
+        retries=0,
+        socket_options=[(socket.SOL_SOCKET, socket.SO_SNDBUF, UNSENT_BYTES)],
     )
     return httpx.AsyncClient(transport=transport, follow_redirects=False, trust_env=False)
 
@@ -95,6 +104,10 @@ class DashScope:
     api_key: SecretStr
     queries: httpx.AsyncClient = field(repr=False)
     creates: httpx.AsyncClient = field(repr=False)
+    slowest_bytes_per_second: float = SLOWEST_BYTES_PER_SECOND
+    """How slow a line out is still waited for, while a create's body is written."""
+    clock: UpstreamClock = field(default_factory=UpstreamClock, repr=False)
+    """The upstream's, as the answers to queries and lists tell it."""
 
     async def create_task(
         self,
@@ -107,10 +120,12 @@ class DashScope:
     ) -> CreateOutcome:
         """Send one create, never twice; says what is known of its outcome.
 
-        Raises TooLateToSend when `send_before` (by `elapsed_seconds`) has passed by the time the
-        connection stands: a process may be stopped at any moment before.
+        To connect and to write the body may take `timeout_seconds`, and longer by the body's size;
+        the answer may take as long again once the body is written. Raises TooLateToSend when
+        `send_before` (by `elapsed_seconds`) has passed by the time the connection stands: a
+        process may be stopped at any moment before.
         """
-        body = orjson.dumps(make_create_body(model, dict(input_fields), dict(parameters)))
+        body = Body(orjson.dumps(make_create_body(model, dict(input_fields), dict(parameters))))
         # Below the whole, so that an upstream out of reach is known to have been sent nothing.
         connect_seconds = min(CONNECT_TIMEOUT_SECONDS, timeout_seconds / 2)
         request = self.creates.build_request(
@@ -120,21 +135,35 @@ class DashScope:
             headers={
                 **self._headers(),
                 "Content-Type": "application/json",
+                "Content-Length": str(len(body.content)),
                 ASYNC_HEADER: "enable",
                 OSS_RESOLVE_HEADER: "enable",
             },
-            timeout=httpx.Timeout(timeout_seconds, connect=connect_seconds),
-            extensions={"trace": _Deadline(send_before)},
+            timeout=httpx.Timeout(None, connect=connect_seconds, pool=connect_seconds),
+            extensions={"trace": Deadline(send_before)},
         )
+        body_seconds = len(body.content) / self.slowest_bytes_per_second
         try:
-            async with asyncio.timeout(timeout_seconds):
+            async with asyncio.timeout(timeout_seconds + body_seconds) as limit:
+                body.when_whole = partial(allow, limit, timeout_seconds)
                 response = await self.creates.send(request, stream=True)
                 content = await _read_capped(response)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             return NotSent(f"no connection to the upstream: {type(error).__name__}")
-        except (httpx.HTTPError, TimeoutError, AnswerTooLarge) as error:
-            return OutcomeUnknown(f"no answer to the create: {type(error).__name__}")
-        return read_create(response.status_code, response.headers, content)
+        except (*CREATE_TROUBLE, AnswerTooLarge) as error:
+            outcome: CreateOutcome = OutcomeUnknown(
+                f"no answer to the create: {type(error).__name__}"
+            )
+        else:
+            outcome = read_create(response.status_code, response.headers, content)
+        if body.is_whole or not isinstance(outcome, OutcomeUnknown):
+            return outcome
+        return NotSent(
+            f"a create of {len(body.content)} bytes could not be written whole "
+            f"({body.sent_bytes} were, in {timeout_seconds + body_seconds:.0f} s at most): "
+            f"{outcome.reason}",
+            is_body=len(body.content) > SMALL_BODY_BYTES,
+        )
 
     async def get_task(self, task_id: str) -> TaskAnswer:
         """What the upstream knows of a task; raises UpstreamTrouble."""
@@ -147,7 +176,8 @@ class DashScope:
             {
                 "model_name": window.model,
                 "start_time": to_list_time(window.since),
-                "end_time": to_list_time(window.until),
+                # Both ends outward: the filter knows whole seconds.
+                "end_time": to_list_time(window.until + ALMOST_A_SECOND),
                 "page_no": str(page),
                 "page_size": str(LIST_PAGE_SIZE),
             },
@@ -217,23 +247,14 @@ class DashScope:
         """An answer and its content, read to the limit; raises UpstreamTrouble."""
         phases = httpx.Timeout(timeout_seconds, connect=CONNECT_TIMEOUT_SECONDS)
         request.extensions = {**request.extensions, "timeout": phases.as_dict()}
+        began = elapsed_seconds()
         try:
             async with asyncio.timeout(timeout_seconds):
                 response = await self.queries.send(request, stream=True)
+                self.clock.note(response.headers, began, elapsed_seconds())
                 return response, await _read_capped(response)
         except (*QUERY_TROUBLE, AnswerTooLarge) as error:
             raise UpstreamTrouble(f"{name}: {type(error).__name__}") from error
-
-
-@dataclass(frozen=True, slots=True)
-class _Deadline:
-    """Asked by the transport at each of its steps; lets no request begin too late."""
-
-    send_before: float
-
-    async def __call__(self, step: str, _: object) -> None:
-        if step.endswith(_SENDING) and elapsed_seconds() > self.send_before:
-            raise TooLateToSend
 
 
 class AnswerTooLarge(Exception):

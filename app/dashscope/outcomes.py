@@ -34,7 +34,7 @@ class NotSent:
 
     reason: str
     is_body: bool = False
-    """There was a connection, and the body could not be written whole in its time."""
+    """There was a connection, and a large body could not be written whole in its time."""
 
 
 @dataclass(frozen=True, slots=True)

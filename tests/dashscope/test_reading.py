@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.dashscope.outcomes import Accepted, OutcomeUnknown, read_create
-from app.dashscope.payloads import TaskAnswer, TaskOutput, TaskPage, TaskStatus
+from app.dashscope.payloads import TaskAnswer, TaskPage, TaskStatus
 from app.dashscope.reading import load_json
 
 MADE = 1_795_406_400_000

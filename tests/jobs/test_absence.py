@@ -9,6 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from app.dashscope import client as dashscope_client
+from app.dashscope.upstream_clock import UpstreamClock
 from app.jobs.core.candidates import Period
 from app.jobs.core.deadlines import REVIEW_GRACE
 from app.jobs.core.doubts import REVIEW_CODE
@@ -125,6 +126,22 @@ class TestClocks:
         async with watching(scene, clock=AheadClock(timedelta(minutes=minutes))) as watcher:
             await watcher.known()
             fence = await watcher.in_doubt()
+            task_id = await watcher.create()
+
+            for _ in range(LOOKS):
+                await watcher.resolve()
+
+            assert await watcher.task_of(fence) == task_id
+            assert len(await scene.attempts_of(fence.job_id)) == 1
+
+    @pytest.mark.parametrize("minutes", [-5, 5])
+    async def test_nor_does_one_whose_answers_tell_no_date(
+        self, scene: Scene, minutes: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(UpstreamClock, "note", lambda *_: None)
+        async with watching(scene, clock=AheadClock(timedelta(minutes=minutes))) as watcher:
+            await watcher.known()
+            fence = await watcher.in_doubt()
             await watcher.create()
             await watcher.let_pass(SETTLED)
             await watcher.known()
@@ -133,6 +150,7 @@ class TestClocks:
                 await watcher.resolve()
 
             assert (await watcher.job(fence)).status in ("submitting", "running")
+            assert len(await scene.attempts_of(fence.job_id)) == 1
 
     def test_the_engine_asks_no_clock_but_the_databases(self) -> None:
         """A worker's own may be minutes off."""

@@ -30,6 +30,7 @@ TIMINGS = Timings(
     review_seconds=3_600.0,
     lost_seconds=3_600.0,
     stale_list_seconds=600.0,
+    slowest_upload_kbps=1e6,
 )
 SLOTS = 2
 PRIMED_COUNT = SLOTS + UNLEARNED_PRIMING

@@ -71,6 +71,7 @@ class Lane:
             upstream=self.api,
             read_input=self._read,
             prepare_seconds=self.prepare_seconds,
+            send_seconds=5.0,
             submit_timeout_seconds=5.0,
         )
 

@@ -13,7 +13,7 @@ LIES_SECONDS = 24.0
 STALE_SECONDS = 10.0
 """How far a list that lies lags behind; longer than a create is waited for."""
 HEAVY_BYTES = 1_000_000
-SLOW_BYTES_PER_SECOND = 1_000_000
+SLOW_BYTES_PER_SECOND = 2_000_000
 
 POISONED = FaultRule(
     on="create",

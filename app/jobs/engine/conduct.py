@@ -12,6 +12,7 @@ import structlog
 
 from app.accounts.directory import UpstreamAccount, load_accounts
 from app.dashscope.client import DashScope, UpstreamHttp
+from app.dashscope.sending import CREATE_BYTES_LIMIT
 from app.jobs.core.state import Rules
 from app.jobs.engine.dispatch import LaneDesk, Nudges, work_lane
 from app.jobs.engine.follow import AccountDesk, Patience, follow_account
@@ -53,9 +54,20 @@ class Timings:
     review_seconds: float
     lost_seconds: float
     stale_list_seconds: float
+    slowest_upload_kbps: float
+
+    @property
+    def slowest_bytes_per_second(self) -> float:
+        return self.slowest_upload_kbps * 1000 / 8
+
+    @property
+    def send_seconds(self) -> float:
+        """How long the largest create may take to connect and to be written."""
+        return self.submit_timeout_seconds + CREATE_BYTES_LIMIT / self.slowest_bytes_per_second
 
     def to_rules(self) -> Rules:
-        whole = self.prepare_seconds + self.submit_timeout_seconds + self.settle_seconds
+        out = self.prepare_seconds + self.send_seconds
+        whole = out + self.submit_timeout_seconds + self.settle_seconds
         return Rules(
             settle=timedelta(seconds=whole),
             review_after=timedelta(seconds=max(self.review_seconds, whole)),
@@ -155,7 +167,13 @@ class Section:
     def _loops(self, orchestra: Orchestra) -> Iterator[Coroutine[Any, Any, None]]:
         account, timings = self.account, orchestra.timings
         clients = [
-            DashScope(account.base_url, lane.api_key, orchestra.queries, orchestra.creates)
+            DashScope(
+                account.base_url,
+                lane.api_key,
+                orchestra.queries,
+                orchestra.creates,
+                slowest_bytes_per_second=timings.slowest_bytes_per_second,
+            )
             for lane in account.lanes
         ]
         if not clients:
@@ -183,6 +201,7 @@ class Section:
                         upstream=upstream,
                         read_input=orchestra.read_input,
                         prepare_seconds=timings.prepare_seconds,
+                        send_seconds=timings.send_seconds,
                         submit_timeout_seconds=timings.submit_timeout_seconds,
                     ),
                 )

@@ -34,7 +34,10 @@ class LaneDesk:
     read_input: ReadInput
     prepare_seconds: float
     """How long after its claim was begun a create may still be sent."""
+    send_seconds: float
+    """How long a create may then take to be written."""
     submit_timeout_seconds: float
+    """How long its answer may take after that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,9 @@ async def _claim(desk: LaneDesk, model: str) -> tuple[Submission | None, Pause]:
         model=model,
         slots=desk.account.max_running,
         submit_rate=desk.account.submit_rate,
-        lease_seconds=desk.prepare_seconds + desk.submit_timeout_seconds * (1 + LEASE_MARGIN),
+        lease_seconds=desk.prepare_seconds
+        + desk.send_seconds
+        + desk.submit_timeout_seconds * (1 + LEASE_MARGIN),
     )
     try:
         async with transaction(desk.judge.pool) as connection:

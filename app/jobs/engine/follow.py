@@ -17,6 +17,7 @@ import structlog
 from app.accounts.paces import learn_key_id, to_run_times
 from app.dashscope.client import UpstreamTrouble
 from app.dashscope.payloads import ListedTask, TaskAnswer, TaskStatus
+from app.dashscope.upstream_clock import Offset, find_lead, measure_offset
 from app.jobs.core.candidates import ClockSkew, to_upstream_period
 from app.jobs.core.state import Answered, Spotted
 from app.jobs.core.watch_pace import next_look_seconds
@@ -25,6 +26,7 @@ from app.jobs.engine.watch import AccountView, cancel_task, clip, find_answer, l
 from app.jobs.lifecycle import CancelTask
 from app.kit.background.chores import Apart
 from app.kit.background.loop import wait_for_any
+from app.kit.clock import elapsed_seconds
 from app.kit.faultpoints import faultpoint
 from app.kit.postgres.database import Pool, Record
 
@@ -54,6 +56,8 @@ class AccountDesk:
     view: AccountView
     known_skew: ClockSkew | None = None
     """The clock of the list's times against the database's, as known tasks show it."""
+    database_clock: Offset | None = None
+    """The database's clock against this machine's, when it was last asked."""
     list_gaps: tuple[bool, bool] = (False, False)
     """Whether the last list hid known tasks, and whether it could not be read whole."""
     has_unnamed_keys: bool = True
@@ -75,10 +79,23 @@ class AccountDesk:
             self.works[work] = Apart(work, longest_pause_seconds=LONGEST_REST_SECONDS)
         return self.works[work]
 
+    async def now(self) -> datetime:
+        """The database's time, by which its clock is compared with the upstream's as well."""
+        began = elapsed_seconds()
+        now: datetime = await self.pool.fetchval("select clock_timestamp()")
+        self.database_clock = measure_offset(now, began, elapsed_seconds())
+        return now
+
     @property
     def skew(self) -> ClockSkew:
         """How the upstream's clock may differ from the database's, by all that was measured."""
-        return (self.known_skew or ClockSkew()).including(None)
+        upstream_clock = self.view.upstream.clock.offset
+        told = None
+        if upstream_clock is not None and self.database_clock is not None:
+            told = ClockSkew(*find_lead(upstream_clock, self.database_clock))
+        if told is None or self.known_skew is None:
+            return told or self.known_skew or ClockSkew()
+        return told.including(self.known_skew)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +203,7 @@ async def _load_page(desk: AccountDesk, model: str) -> list[Record]:
 async def _list(desk: AccountDesk, model: str, running: Sequence[Record]) -> dict[str, TaskStatus]:
     """What the list shows of them, as far as it can be had: the others are asked for."""
     wanted = {row["upstream_task_id"] for row in running}
-    now: datetime = running[0]["now"]
+    now = await desk.now()
     asked = to_upstream_period(running[0]["submitted_at"], now, desk.skew)
     period = clip(asked, now, desk.skew)
     found: dict[str, TaskStatus] = {}
@@ -239,7 +256,7 @@ order by lanes.id, attempts.upstream_task_id
 """
 
 _LOAD_PAGE = """
-select upstream_task_id, submitted_at, now() as now,
+select upstream_task_id, submitted_at,
     extract(epoch from now() - submitted_at)::float8 as age_seconds
 from job_runs
 where account_id = $1 and model = $2 and status = 'running'

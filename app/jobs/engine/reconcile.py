@@ -73,14 +73,14 @@ async def _resolve(desk: AccountDesk, model: str, doubts: Sequence[OpenCreate]) 
 
     A task that found its owner meanwhile is then nobody else's.
     """
-    looked_at = await desk.pool.fetchval("select now()")
+    looked_at = await desk.now()
     known = await _load_known(desk, model, doubts)
     listing = await list_for(desk, model, doubts, known)
     if listing is None:
         return
     faultpoint("doubt.listed")
     tasks = tuple(listing.tasks.values())
-    look = Look(listing.period, desk.skew, tasks, listing.is_whole, known)
+    look = Look(listing.period, doubts[0].skew, tasks, listing.is_whole, known)
     _tell_of_gaps(desk, look)
     rivals = await load_rivals(desk, model, tasks)
     await desk.apart("doubts").each(
@@ -176,7 +176,7 @@ async def list_for(
     spans = [create.period for create in creates]
     spans += [to_upstream_period(one.intended_at, one.answered_at, desk.skew) for one in known]
     whole = Period(min(span.since for span in spans), max(span.until for span in spans))
-    period = clip(whole, await desk.pool.fetchval("select now()"), desk.skew)
+    period = clip(whole, await desk.now(), desk.skew)
     if period is None:
         return None
     try:

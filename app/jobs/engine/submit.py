@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from app.dashscope.client import DashScope, TooLateToSend, UpstreamTrouble
+from app.dashscope.client import DashScope, UpstreamTrouble
 from app.dashscope.outcomes import CreateOutcome
 from app.dashscope.payloads import DATA_URI_BYTES_LIMIT
+from app.dashscope.sending import TooLateToSend
 from app.jobs.core.state import Unprepared
 from app.jobs.lifecycle import Fence
 from app.kit.faultpoints import faultpoint
