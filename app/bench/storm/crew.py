@@ -7,6 +7,7 @@ import runpy
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from multiprocessing.context import ForkServerProcess
@@ -68,7 +69,8 @@ class Crew:
     def send(self, name: str, number: signal.Signals) -> None:
         process = self._processes[name]
         if process.pid is not None and process.is_alive():
-            os.kill(process.pid, number)
+            with suppress(ProcessLookupError):  # it has died this very moment
+                os.kill(process.pid, number)
 
     async def end(self, name: str, number: signal.Signals = signal.SIGKILL) -> None:
         """Send the signal and wait until the process is gone; killed if it does not go."""
