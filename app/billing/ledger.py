@@ -89,6 +89,13 @@ where reserved.kind = '{RESERVE}' and not exists (
 returning job_id
 """
 
+_BOOK_WASTE = f"""
+insert into ledger_entries
+  (job_id, team_id, kind, debit, credit, amount, currency, image_count, at)
+select id, team_id, '{WASTE}', '{WASTE}', '{COMPANY}', unit_price * $2::int, currency, $2, now()
+from jobs where id = $1
+"""
+
 _FIND_IMBALANCES = f"""
 with books as (
   select job_id,
@@ -158,33 +165,13 @@ async def release_whole(
         )
 
 
-async def book_waste(
-    connection: Connection,
-    *,
-    job_id: UUID,
-    team_id: UUID,
-    image_count: int,
-    amount: Decimal,
-    currency: str,
-) -> None:
-    """Put down images that the upstream billed and nobody asked for; charged to no team.
+async def book_waste(connection: Connection, job_id: UUID, image_count: int) -> None:
+    """Put down images that the upstream billed and no team got, at the job's price; none: nothing.
 
-    The caller sees to it that an orphan is booked once: in the transaction that settles it.
+    The caller sees to it that each is booked once: in the transaction that settles its task.
     """
-    await connection.execute(
-        """
-        insert into ledger_entries
-          (job_id, team_id, kind, debit, credit, amount, currency, image_count, at)
-        values ($1, $2, $3, $3, $4, $5, $6, $7, now())
-        """,
-        job_id,
-        team_id,
-        WASTE,
-        COMPANY,
-        amount,
-        currency,
-        image_count,
-    )
+    if image_count > 0:
+        await connection.execute(_BOOK_WASTE, job_id, image_count)
 
 
 async def find_imbalances(connection: Connection) -> list[Imbalance]:

@@ -46,6 +46,15 @@ limit :limit
 """
 
 
+# Days are those of the team whose job it was; no team is charged.
+_WASTE = """
+select sum(image_count) as image_count, sum(amount) as amount, currency from daily_waste
+where day between :from_day and :to_day
+  and (cast(:team_id as uuid) is null or team_id = :team_id)
+group by currency order by currency
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class ReportQuery:
     """Both days are included; `group_by` names dimensions, or tags as `tag:NAME`."""
@@ -86,12 +95,26 @@ class ReportRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Waste:
+    """What the upstream billed and no team got: the company pays it."""
+
+    image_count: int
+    amount: Decimal
+    currency: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "amount": format_amount(self.amount)}
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """Rows ordered by their groups, as of one moment."""
 
     columns: tuple[str, ...]
     rows: tuple[ReportRow, ...]
     as_of: datetime
+    waste: tuple[Waste, ...] = ()
+    """Of those days, a line for each currency: with the rows it is the upstream's bill."""
 
 
 async def make_report(session: AsyncSession, query: ReportQuery) -> Report:
@@ -102,22 +125,18 @@ async def make_report(session: AsyncSession, query: ReportQuery) -> Report:
     """
     groups = _to_groups(query)
     as_of = await session.scalar(text("select now()"))
+    span = {"from_day": query.from_day, "to_day": query.to_day, "team_id": query.team_id}
     found = await session.execute(
-        text(_to_sql(groups)),
-        {
-            "from_day": query.from_day,
-            "to_day": query.to_day,
-            "team_id": query.team_id,
-            "limit": ROWS_LIMIT + 1,
-            **_to_tags(groups),
-        },
+        text(_to_sql(groups)), {**span, "limit": ROWS_LIMIT + 1, **_to_tags(groups)}
     )
     rows = tuple(_to_row(groups, tuple(row)) for row in found)
     if len(rows) > ROWS_LIMIT:
         raise InvalidRequest(
             f"the report has more than {ROWS_LIMIT:,} rows: ask for fewer days or groups"
         )
-    return Report((*groups, *_SUMS), rows, as_of)
+    wasted = await session.execute(text(_WASTE), span)
+    waste = tuple(Waste(*row) for row in wasted)
+    return Report((*groups, *_SUMS), rows, as_of, waste)
 
 
 def to_totals(report: Report) -> tuple[Sums, ...]:

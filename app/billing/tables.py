@@ -95,3 +95,17 @@ class DailyUsage(Base):
     expired: Mapped[int] = mapped_column(server_default="0")
     image_count: Mapped[int] = mapped_column(server_default="0")
     amount: Mapped[Decimal] = mapped_column(AMOUNT, server_default="0")
+
+
+class DailyWaste(Base):
+    """What the company paid for nothing on a day; a trigger adds each entry of waste."""
+
+    __tablename__ = "daily_waste"
+
+    day: Mapped[date] = mapped_column(primary_key=True)
+    team_id: Mapped[UUID] = mapped_column(ForeignKey("teams.id"), primary_key=True)
+    """Whose job it was; no team is charged."""
+    model: Mapped[str] = mapped_column(Text, primary_key=True)
+    currency: Mapped[str] = mapped_column(Text, primary_key=True)
+    image_count: Mapped[int]
+    amount: Mapped[Decimal] = mapped_column(AMOUNT)

@@ -4,13 +4,14 @@ import csv
 import io
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.billing.ledger import book_waste
 from app.billing.reports import (
     Report,
     ReportQuery,
@@ -23,7 +24,14 @@ from app.billing.reports import (
 from app.kit.clock import utc_now
 from app.kit.crypto import Vault
 from app.kit.errors import InvalidRequest
-from app.kit.postgres.database import Pool, Sessions, make_engine, make_sessions, open_pool
+from app.kit.postgres.database import (
+    Pool,
+    Sessions,
+    make_engine,
+    make_sessions,
+    open_pool,
+    transaction,
+)
 from tests.billing.books import Payer, accept_job, end_job, make_payer
 from tests.databases import cloned_database
 from tests.factories import MODEL
@@ -205,3 +213,24 @@ def test_a_formula_does_not_run_in_a_spreadsheet(text: str) -> None:
 
     rows = list(csv.reader(io.StringIO(stream.getvalue(), newline="")))
     assert rows == [["tag:x", "jobs", "amount"], [f"'{text}", "1", "0.20"]]
+
+
+async def test_what_no_team_got_is_a_line_of_the_company(
+    pool: Pool, sessions: Sessions, vault: Vault
+) -> None:
+    payer = await make_payer(sessions, vault, name="late")
+    job = await accept_job(pool, payer, n=2)
+    async with transaction(pool) as connection:
+        for image_count in (2, 0, 1):
+            await book_waste(connection, job.job_id, image_count)
+    today = utc_now().date()
+    day = timedelta(days=1)
+
+    async with sessions() as session:
+        inside = await make_report(session, ReportQuery(today - day, today + day))
+        before = await make_report(session, ReportQuery(today - day * 9, today - day * 5))
+
+    assert [waste.to_dict() for waste in inside.waste] == [
+        {"image_count": 3, "amount": "0.60", "currency": "CNY"}
+    ]
+    assert before.waste == ()

@@ -88,7 +88,11 @@ def test_a_duplicate_that_is_booked_as_waste_is_counted_and_forgiven() -> None:
     verdict = check(
         make_evidence(
             tasks=(make_task(), make_task("task-2")),
-            books={"wasted_images": 1, "wasted": {"task-2": "job-1"}},
+            books={
+                "wasted_images": 1,
+                "wasted": {"task-2": "job-1"},
+                "wasted_by_job": {"job-1": 1},
+            },
         )
     )
 
@@ -172,7 +176,30 @@ def test_every_picture_that_was_made_is_kept() -> None:
 
     evidence = make_evidence(tasks=(task,), jobs=(job,))
 
-    assert kinds_of(evidence) == {Kind.LOST, Kind.LEDGER}
+    assert kinds_of(evidence) == {Kind.LOST, Kind.LEDGER, Kind.UNBOOKED}
+
+
+def test_what_is_billed_beyond_what_is_delivered_is_in_the_name_of_its_job() -> None:
+    task = make_task(image_count=2)
+    whole = {"wasted_images": 1}
+
+    unbooked = make_evidence(tasks=(task,), books=whole)
+    booked = make_evidence(tasks=(task,), books=whole | {"wasted_by_job": {"job-1": 1}})
+    twice = make_evidence(tasks=(task,), books=whole | {"wasted_by_job": {"job-1": 2}})
+
+    assert kinds_of(unbooked) == kinds_of(twice) == {Kind.UNBOOKED}
+    assert kinds_of(booked) == set()
+
+
+def test_a_task_without_a_picture_to_be_had_is_no_loss_when_it_is_booked() -> None:
+    task = make_task(picture_sha256=frozenset())
+    job = make_job(status="failed", image_count=0)
+    heard: dict[str, object] = {"final_statuses": {}, "picture_sha256": {}}
+    books = {"spent_images": 0, "wasted_images": 1, "wasted_by_job": {"job-1": 1}}
+
+    evidence = make_evidence(tasks=(task,), jobs=(job,), books=books, heard=heard)
+
+    assert kinds_of(replace(evidence, refused_prompts=frozenset({"fox"}))) == set()
 
 
 def test_every_picture_that_was_kept_is_handed_out() -> None:

@@ -28,6 +28,7 @@ class Kind(StrEnum):
     CROWDED = "crowded"
     MOVED_BACK = "moved back"
     SILENT = "silent"
+    UNBOOKED = "unbooked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,7 @@ def _check_surplus(evidence: Evidence) -> Iterator[Finding]:
         if owner is None or owner.status == "succeeded":
             detail = f"billed {task.image_count} images for {task.prompt!r}, in no job's name"
             yield Finding(Kind.DUPLICATE, task.task_id, detail)
-        elif owner.status is not None:
+        elif owner.status is not None and not evidence.books.wasted_by_job.get(owner.job_id):
             detail = f"{owner.status}, and its task {task.task_id} has made pictures"
             yield Finding(Kind.LOST, owner.job_id, detail)
 
@@ -139,7 +140,7 @@ def _check_losses(evidence: Evidence) -> Iterator[Finding]:
             case "expired":
                 yield Finding(Kind.LOST, job.job_id, "expired")
         task = evidence.tasks.get(job.delivering_task_id or "")
-        if task is not None and task.image_count > job.image_count:
+        if task is not None and min(task.image_count, job.n) > job.image_count:
             detail = f"{task.image_count} images were made, {job.image_count} kept"
             yield Finding(Kind.LOST, job.job_id, detail)
 
@@ -181,8 +182,26 @@ def _check_money(evidence: Evidence) -> Iterator[Finding]:
         if task is not None and task.image_count < job.image_count:
             detail = f"charged {job.image_count} images, billed {task.image_count}"
             yield Finding(Kind.LEDGER, job.job_id, detail)
+    yield from _check_waste(evidence)
     for disagreement in books.disagreements:
         yield Finding(Kind.LEDGER, "books", disagreement)
+
+
+def _check_waste(evidence: Evidence) -> Iterator[Finding]:
+    """Of each job: what its tasks were billed is delivered or booked as waste."""
+    books = evidence.books
+    tasks: defaultdict[str, set[str]] = defaultdict(set)
+    for task_id, job_id in books.wasted.items():
+        tasks[job_id].add(task_id)
+    for job in books.jobs:
+        if job.status is None:
+            continue
+        own = (tasks[job.job_id] | set(job.task_ids)) & evidence.tasks.keys()
+        billed = sum(evidence.tasks[task_id].image_count for task_id in own)
+        wasted = books.wasted_by_job.get(job.job_id, 0)
+        if billed != job.image_count + wasted:
+            detail = f"billed {billed}, delivered {job.image_count}, wasted {wasted}"
+            yield Finding(Kind.UNBOOKED, job.job_id, detail)
 
 
 def _check_crowding(evidence: Evidence) -> Iterator[Finding]:

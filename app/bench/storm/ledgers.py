@@ -70,6 +70,8 @@ class Books:
     """What the ledger has booked as paid for nothing."""
     wasted: Mapping[str, str] = field(default_factory=dict)
     """The job of each task that is booked as waste."""
+    wasted_by_job: Mapping[str, int] = field(default_factory=dict)
+    """Images that are booked as waste in a job's name."""
     disagreements: tuple[str, ...] = ()
     """What the ledger's and the daily usage's own audits found."""
 

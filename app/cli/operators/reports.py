@@ -15,6 +15,7 @@ from app.billing.reports import (
     ReportQuery,
     ReportRow,
     Sums,
+    Waste,
     make_report,
     to_totals,
     write_csv,
@@ -68,7 +69,13 @@ def report(
     made = in_transaction(work)
     match shape:
         case ReportFormat.JSON:
-            print_json({"rows": [row.to_dict() for row in made.rows], "as_of": made.as_of})
+            print_json(
+                {
+                    "rows": [row.to_dict() for row in made.rows],
+                    "waste": [waste.to_dict() for waste in made.waste],
+                    "as_of": made.as_of,
+                }
+            )
         case ReportFormat.CSV:
             _write_csv(made, out)
         case ReportFormat.TABLE:
@@ -88,9 +95,18 @@ def _write_csv(made: Report, out: Path | None) -> None:
 
 def _print(made: Report) -> None:
     rows = [row.to_dict() for row in made.rows]
-    print_table([*rows, *(_to_total_row(made, sums) for sums in to_totals(made))], made.columns)
+    totals = [_to_total_row(made, sums) for sums in to_totals(made)]
+    wasted = [_to_waste_row(made, waste) for waste in made.waste]
+    print_table([*rows, *totals, *wasted], made.columns)
+    if wasted:
+        say("waste: billed by the upstream and got by no team; the company pays it.")
 
 
 def _to_total_row(made: Report, sums: Sums) -> dict[str, Any]:
     cells: dict[str, Any] = dict.fromkeys(made.columns)
     return cells | ReportRow({made.columns[0]: "total"}, sums).to_dict()
+
+
+def _to_waste_row(made: Report, waste: Waste) -> dict[str, Any]:
+    cells: dict[str, Any] = dict.fromkeys(made.columns)
+    return cells | {made.columns[0]: "waste"} | waste.to_dict()

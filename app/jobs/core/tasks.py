@@ -132,5 +132,6 @@ def _facts(answer: TaskAnswer) -> TaskFacts:
         submitted_at=output.submit_time,
         scheduled_at=output.scheduled_time,
         ended_at=output.end_time,
-        image_count=answer.image_count,
+        # Of a task that the upstream does not know, nothing is known; it is watched on.
+        image_count=0 if output.task_status is TaskStatus.UNKNOWN else answer.image_count,
     )

@@ -1,5 +1,6 @@
 """What is written of an attempt: its outcome, and what the upstream told of its task."""
 
+from app.billing.ledger import book_waste
 from app.jobs.lifecycle import Fail, Fence, Requeue, TaskFacts
 from app.jobs.moves import StaleRun
 from app.kit.postgres.database import Connection
@@ -47,7 +48,13 @@ async def give_up_task(connection: Connection, fence: Fence, decision: Requeue |
         decision.message,
     )
     if decision.task is not None:
-        await write_task(connection, fence, decision.task)
+        await write_lost_task(connection, fence, decision.task)
+
+
+async def write_lost_task(connection: Connection, fence: Fence, task: TaskFacts) -> None:
+    """What a task was that gives its job nothing: the company pays for whatever it has made."""
+    await write_task(connection, fence, task)
+    await book_waste(connection, fence.job_id, task.image_count)
 
 
 async def write_task(connection: Connection, fence: Fence, task: TaskFacts) -> None:

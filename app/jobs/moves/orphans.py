@@ -1,7 +1,5 @@
 """Tasks beyond their job's: put down once, settled once it is known whether they were billed."""
 
-from decimal import Decimal
-
 from app.billing.ledger import book_waste
 from app.jobs.events import write_event
 from app.jobs.lifecycle import Fence, Orphan
@@ -31,15 +29,7 @@ async def settle_orphan(
     row = await connection.fetchrow(_SETTLE, task_id, state, image_count)
     if row is None:
         return False
-    if image_count:
-        await book_waste(
-            connection,
-            job_id=row["job_id"],
-            team_id=row["team_id"],
-            image_count=image_count,
-            amount=Decimal(row["amount"]),
-            currency=row["currency"],
-        )
+    await book_waste(connection, row["job_id"], image_count)
     await write_event(
         connection,
         row["job_id"],
@@ -66,5 +56,5 @@ update orphans set state = $2, settled_at = now(), image_count = $3::int,
     amount = jobs.unit_price * $3::int
 from jobs
 where orphans.upstream_task_id = $1 and orphans.state = 'watched' and jobs.id = orphans.job_id
-returning orphans.job_id, jobs.team_id, orphans.amount, jobs.currency
+returning orphans.job_id
 """

@@ -18,12 +18,14 @@ async def read_books(connection: Connection) -> Books:
     wasted = await connection.fetch(
         "select upstream_task_id, job_id from orphans where state = 'wasted'"
     )
+    by_job = await connection.fetch(_SUM_WASTE)
     disagreements = (*await find_imbalances(connection), *await find_drift(connection))
     return Books(
         jobs=tuple(_to_job(row) for row in await connection.fetch(_LOAD_JOBS)),
         spent_images=spent_images,
         wasted_images=wasted_images,
         wasted={row["upstream_task_id"]: str(row["job_id"]) for row in wasted},
+        wasted_by_job={str(row["job_id"]): row["image_count"] for row in by_job},
         disagreements=tuple(map(str, disagreements)),
     )
 
@@ -69,6 +71,11 @@ select jobs.id, teams.name as team, jobs.prompt, jobs.n, jobs.status,
     ) as attempts,
     array(select type from job_events where job_id = jobs.id order by id) as events
 from jobs join teams on teams.id = jobs.team_id order by jobs.id
+"""
+
+_SUM_WASTE = """
+select job_id, sum(image_count)::int as image_count from ledger_entries
+where kind = 'waste' group by job_id
 """
 
 _SUM_IMAGES = """
