@@ -3,12 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
 
 import pytest
 from asyncpg import InterfaceError
+from structlog.testing import capture_logs
 
+from app.billing.ledger import CannotSettle
 from app.dashscope.outcomes import Accepted, NotSent, OutcomeUnknown, Refused
 from app.dashscope.payloads import TaskAnswer, TaskStatus
 from app.jobs.core.state import (
@@ -183,6 +186,15 @@ class TestAccounts:
         assert await self.paces(scene) == {scene.account_id: "Arrearage"}
 
 
+def spoil(news: Answered) -> Answered:
+    """As no reading lets it in: with a NUL in its picture's URL."""
+    output = news.answer.output
+    (item,) = output.results
+    results = (item.model_copy(update={"url": "https://r/a\0b"}),)
+    spoiled = output.model_copy(update={"results": results})
+    return replace(news, answer=news.answer.model_copy(update={"output": spoiled}))
+
+
 class TestSurely:
     async def test_news_that_exist_nowhere_else_wait_for_the_database(
         self, scene: Scene, judge: Judge, monkeypatch: pytest.MonkeyPatch
@@ -205,6 +217,35 @@ class TestSurely:
         assert (await scene.get(fence.job_id)).status == "running"
         assert (await scene.story_of(fence.job_id)).count("job.running") == 1
 
+    @pytest.mark.parametrize("failures", [1, 3, 4, 9])
+    async def test_a_task_that_only_these_news_name_is_written_flagged_or_at_least_logged(
+        self, scene: Scene, judge: Judge, monkeypatch: pytest.MonkeyPatch, failures: int
+    ) -> None:
+        """Whatever fails, as often as it does: the lane goes on, and the id is not dropped."""
+        fence = await scene.submitting()
+        errors = iter([CannotSettle("no")] * failures)
+
+        @asynccontextmanager
+        async def fail(pool: Pool) -> AsyncIterator[Connection]:
+            async with transaction(pool) as connection:
+                yield connection
+                for error in errors:
+                    raise error
+
+        monkeypatch.setattr(judge_module, "transaction", fail)
+        monkeypatch.setattr(judge_module, "RETRY_SECONDS", 0)
+
+        with capture_logs() as logs:
+            await judge.hear_surely(fence.job_id, accepted("t-7"))
+
+        job = await scene.get(fence.job_id)
+        assert job.status == ("running" if failures < 3 else "submitting")
+        if 3 <= failures < 6:
+            assert job.attention is not None
+            assert "t-7" in job.attention["detail"]
+        if failures >= 3:
+            assert "t-7" in {entry.get("task_id") for entry in logs}
+
     async def test_news_that_are_stale_are_dropped_but_for_the_task_they_tell_of(
         self, scene: Scene, judge: Judge
     ) -> None:
@@ -224,7 +265,7 @@ class TestSurely:
     ) -> None:
         fence = await scene.running()
 
-        await judge.hear_surely(fence.job_id, succeeded(url="https://r/a\0b"))
+        await judge.hear_surely(fence.job_id, spoil(succeeded()))
 
         job = await scene.get(fence.job_id)
         assert job.status == "running"

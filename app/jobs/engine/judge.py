@@ -11,6 +11,7 @@ import structlog
 from app.accounts.evidence.suspicion import Source
 from app.accounts.news import Found, News
 from app.accounts.paces import learn_run_time, note
+from app.dashscope.outcomes import Accepted
 from app.dashscope.payloads import TaskStatus
 from app.jobs.core.decide import decide
 from app.jobs.core.news import to_news, to_task_news
@@ -31,6 +32,8 @@ from app.kit.postgres.database import (
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
+TRIES_LIMIT = 3
+"""With news that fails for a reason nobody foresaw."""
 RETRY_SECONDS = 0.5
 
 Witness = Callable[[Connection, tuple[Action, ...]], Awaitable[None]]
@@ -71,37 +74,72 @@ class Judge:
     async def hear_surely(self, job_id: UUID, event: Event) -> tuple[Action, ...]:
         """The same for news that exists nowhere else: waits for a lost database.
 
-        News that no table takes flags its job for a person, so that the next job's comes through.
+        News that cannot be written, whatever is wrong with it, flags its job for a person, so that
+        the next job's comes through.
         """
+        failures = 0
         while True:
             try:
                 return await self.hear(job_id, event)
             except StaleRun:
                 log.warning("run.stale_news_dropped", job_id=str(job_id))
                 return ()
+            except CONNECTION_TROUBLE as error:
+                await _wait_for_database(job_id, error)
             except UniqueViolation as error:
                 if isinstance(event, Listed):
                     log.warning("run.task_taken_meanwhile", job_id=str(job_id))
                     return ()
-                return await self._flag(job_id, event, error)
+                return await self._flag_surely(job_id, event, error)
             except UNWRITABLE as error:
-                return await self._flag(job_id, event, error)
-            except CONNECTION_TROUBLE as error:
-                log.warning(
-                    "record.waiting_for_database", job_id=str(job_id), error=type(error).__name__
-                )
+                return await self._flag_surely(job_id, event, error)
+            except Exception as error:
+                failures += 1
+                log.exception("record.failed", job_id=str(job_id), failures=failures)
+                if failures == TRIES_LIMIT:
+                    return await self._flag_surely(job_id, event, error)
                 await asyncio.sleep(RETRY_SECONDS)
 
-    async def _flag(self, job_id: UUID, event: Event, error: Exception) -> tuple[Action, ...]:
+    async def _flag_surely(
+        self, job_id: UUID, event: Event, error: Exception
+    ) -> tuple[Action, ...]:
+        """Call a person; if even that fails, the log has it, and the list tells of the task."""
+        task_id = _find_task(event)
         name = type(error).__name__
-        log.error("record.refused", job_id=str(job_id), error=name)
-        flag = Flag("answer_unwritable", f"{name} while recording it")
+        log.error("record.refused", job_id=str(job_id), error=name, task_id=task_id)
+        detail = f"{name} while recording it" + (f": task {task_id}" if task_id else "")
+        failures = 0
+        while failures < TRIES_LIMIT:
+            try:
+                await self._flag(job_id, event, Flag("answer_unwritable", detail))
+                break
+            except CONNECTION_TROUBLE as trouble:
+                await _wait_for_database(job_id, trouble)
+            except Exception:
+                failures += 1
+                log.exception("record.not_flagged", job_id=str(job_id), task_id=task_id)
+                await asyncio.sleep(RETRY_SECONDS)
+        return ()
+
+    async def _flag(self, job_id: UUID, event: Event, flag: Flag) -> None:
         async with transaction(self.pool) as connection:
             standing = await lock_standing(connection, job_id)
             if standing is not None:
                 with suppress(StaleRun):
                     await record(connection, _to_fence(job_id, standing, event), flag)
-        return ()
+
+
+async def _wait_for_database(job_id: UUID, error: Exception) -> None:
+    log.warning("record.waiting_for_database", job_id=str(job_id), error=type(error).__name__)
+    await asyncio.sleep(RETRY_SECONDS)
+
+
+def _find_task(event: Event) -> str | None:
+    """The task that only this news names."""
+    match event:
+        case Created(outcome=Accepted(task_id)):
+            return task_id
+    return None
 
 
 async def _tell_account(connection: Connection, job_id: UUID, event: Event) -> Event:
