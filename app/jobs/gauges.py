@@ -100,6 +100,10 @@ RISK = Group(
             join attempts on attempts.job_id = runs.job_id and attempts.number = runs.attempt
             join pictures on pictures.job_id = runs.job_id and pictures.status = 'upstream'
             where runs.status = 'finalizing'
+            union all
+            select submitted_at + $4::interval, submitted_at from job_runs
+            cross join lateral generate_series(1, n)
+            where status = 'running' and submitted_at < now() - interval '1 hour'
         ) as ended
     ),
     judged as materialized (
@@ -114,7 +118,7 @@ RISK = Group(
         as results_at_risk
     from unnest($1::text[]) as known (level)
     """,
-    {"results_at_risk": "Paid pictures that are still upstream long after their task's end."},
+    {"results_at_risk": "Pictures that are still upstream long after their task's end."},
     labels=("level",),
     values=(
         [rung.level.value for rung in LADDER],

@@ -1,4 +1,7 @@
-"""Results at risk: pictures that are still upstream long after their task's end."""
+"""Results at risk: pictures that are still upstream long after their task's end.
+
+Of a task whose end was not seen nobody knows when it was: it may have been right after its create.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,7 +12,7 @@ import structlog
 
 from app.jobs.events import write_event
 from app.jobs.keeping.bound import GRACE
-from app.jobs.lifecycle import UPSTREAM_MEMORY, Fence, Flag
+from app.jobs.lifecycle import UPSTREAM_MEMORY, Fence, Flag, JobStatus
 from app.jobs.record import record
 from app.kit.background.chores import Apart, count_failures
 from app.kit.postgres.database import Connection, Pool, Record, transaction
@@ -51,9 +54,14 @@ def find_risk(ended_at: datetime, expires_at: datetime, now: datetime) -> RiskLe
     return None
 
 
-def describe_risk(job_id: UUID, left: timedelta) -> str:
+def describe_risk(job_id: UUID, left: timedelta, *, has_ended: bool = True) -> str:
     """What is at stake until when, and what to type."""
     minutes = round(left.total_seconds() / 60)
+    if not has_ended:
+        return (
+            f"its task has run for hours; if its end was missed, its URLs may die in {minutes} "
+            f"minutes; what to do: dashgate job explain {job_id}"
+        )
     if left > timedelta(0):
         end = f"their URLs die in {minutes} minutes"
     else:
@@ -88,15 +96,16 @@ async def raise_alarms(pool: Pool, apart: Apart | None = None) -> bool:
 async def _tell(connection: Connection, fence: Fence, level: RiskLevel, left: timedelta) -> bool:
     """Write the event, and the mark unless another says more already; False if it has ended."""
     run = await connection.fetchrow(
-        "select attention_code from job_runs"
-        " where job_id = $1 and attempt = $2 and status = 'finalizing' for update",
+        "select attention_code, status from job_runs where job_id = $1 and attempt = $2"
+        " and status in ('running', 'finalizing') for update",
         fence.job_id,
         fence.attempt,
     )
     if run is None:
         return False
     detail = {"level": level, "left_seconds": round(left.total_seconds())}
-    told = describe_risk(fence.job_id, left)
+    has_ended = run["status"] == JobStatus.FINALIZING
+    told = describe_risk(fence.job_id, left, has_ended=has_ended)
     await write_event(connection, fence.job_id, "pictures.at_risk", detail)
     if run["attention_code"] is None:
         await record(connection, fence, Flag(RISK_CODE, told))
@@ -127,6 +136,9 @@ from (
     from job_runs as runs
     join attempts on attempts.job_id = runs.job_id and attempts.number = runs.attempt
     where runs.status = 'finalizing'
+    union all
+    select job_id, attempt, submitted_at + $3::interval, attention_detail, submitted_at
+    from job_runs where status = 'running' and submitted_at < now() - $1::interval
 ) as waiting
 where now() - ended_at >= least($1::interval, (expires_at - ended_at) * $2::float8)
 order by expires_at

@@ -142,3 +142,22 @@ async def levels_of(scene: Scene) -> list[str]:
         " where type = 'pictures.at_risk' order by id"
     )
     return [row["level"] for row in rows]
+
+
+async def test_a_task_whose_end_was_not_seen_for_hours_is_at_risk_as_well(scene: Scene) -> None:
+    """It may have ended right after its create, and no answer about it could be read."""
+    fence = await scene.running()
+    await scene.pool.execute("update job_runs set submitted_at = now() - interval '7 hours'")
+
+    with capture_logs() as logs:
+        for _ in range(2):
+            await raise_alarms(scene.pool)
+
+    (told,) = [entry for entry in logs if entry["event"] == "pictures.at_risk"]
+    assert (told["job_id"], told["level"]) == (str(fence.job_id), "warning")
+    job = await scene.get(fence.job_id)
+    assert job.attention is not None
+    assert "its end was missed" in job.attention["detail"]
+    (risk,) = [read.rows async for read in read_gauges(scene.pool) if read.group is RISK]
+    assert risk is not None
+    assert {row["level"]: row["results_at_risk"] for row in risk}["warning"] == 1
