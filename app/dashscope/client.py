@@ -142,28 +142,34 @@ class DashScope:
             timeout=httpx.Timeout(None, connect=connect_seconds, pool=connect_seconds),
             extensions={"trace": Deadline(send_before)},
         )
-        body_seconds = len(body.content) / self.slowest_bytes_per_second
+        outcome = await self._send_create(request, body, timeout_seconds)
+        if body.is_whole or not isinstance(outcome, OutcomeUnknown):
+            return outcome
+        reason = (
+            f"a create of {len(body.content)} bytes could not be written whole in "
+            f"{self._find_write_seconds(body, timeout_seconds):.0f} s at most "
+            f"({body.sent_bytes} were): {outcome.reason}"
+        )
+        return NotSent(reason, is_body=len(body.content) > SMALL_BODY_BYTES)
+
+    async def _send_create(
+        self, request: httpx.Request, body: Body, timeout_seconds: float
+    ) -> CreateOutcome:
+        """What an answer says, or its absence while it is not asked how much was written."""
         try:
-            async with asyncio.timeout(timeout_seconds + body_seconds) as limit:
+            async with asyncio.timeout(self._find_write_seconds(body, timeout_seconds)) as limit:
                 body.when_whole = partial(allow, limit, timeout_seconds)
                 response = await self.creates.send(request, stream=True)
                 content = await _read_capped(response)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             return NotSent(f"no connection to the upstream: {type(error).__name__}")
         except (*CREATE_TROUBLE, AnswerTooLarge) as error:
-            outcome: CreateOutcome = OutcomeUnknown(
-                f"no answer to the create: {type(error).__name__}"
-            )
-        else:
-            outcome = read_create(response.status_code, response.headers, content)
-        if body.is_whole or not isinstance(outcome, OutcomeUnknown):
-            return outcome
-        return NotSent(
-            f"a create of {len(body.content)} bytes could not be written whole "
-            f"({body.sent_bytes} were, in {timeout_seconds + body_seconds:.0f} s at most): "
-            f"{outcome.reason}",
-            is_body=len(body.content) > SMALL_BODY_BYTES,
-        )
+            return OutcomeUnknown(f"no answer to the create: {type(error).__name__}")
+        return read_create(response.status_code, response.headers, content)
+
+    def _find_write_seconds(self, body: Body, timeout_seconds: float) -> float:
+        """How long it may take to connect and to write the body."""
+        return timeout_seconds + len(body.content) / self.slowest_bytes_per_second
 
     async def get_task(self, task_id: str) -> TaskAnswer:
         """What the upstream knows of a task; raises UpstreamTrouble."""

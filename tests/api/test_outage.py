@@ -180,14 +180,17 @@ async def test_a_canceled_statement_says_so_and_not_that_the_database_is_away(
     await connection.execute("begin; lock table jobs, job_runs in access exclusive mode")
     asked = asyncio.create_task(scene.http.request(method, path.format(job_id)))
 
+    watcher = await connect(scene.database_url)
+
     async def is_answered() -> bool:
         """What runs beside requests waits for the lock as well, and may be canceled first."""
-        await connection.execute(_CANCEL_WAITING)
+        await watcher.execute(_CANCEL_WAITING)
         return asked.done()
 
     await wait_until(is_answered)
     answer = await asked
     await connection.close()
+    await watcher.close()
 
     assert answer.status_code == 503
     assert "statement_canceled" in answer.text

@@ -128,7 +128,7 @@ def test_storms_are_counted_beside_the_naive_ones() -> None:
         "kill storm: lost": (1, "MISSES"),
         "kill storm: wrong pictures": (0, "meets"),
         "kill storm: ledger differences": (0, "meets"),
-        "kill storm: not accepted, crowded, moved back, silent": (0, "meets"),
+        "kill storm: not accepted, crowded, moved back, silent, unbooked": (0, "meets"),
     }
     duplicates = results["kill storm: duplicates"]
     assert duplicates.yardstick is not None

@@ -234,6 +234,22 @@ class TestWithoutAList:
         events = await watcher.scene.story_of(jobs[0])
         assert events.count("job.attention") == 1
 
+    async def test_a_long_queue_that_moves_calls_nobody(self, watcher: Watcher) -> None:
+        fence, _ = await watcher.running()
+        for _ in range(3):
+            await watcher.scene.accept()
+        await watcher.let_pass(RULES.start_within * 2)
+        await watcher.scene.pool.execute("update job_runs set submitted_at = now()")
+
+        await watcher.tick()
+        await watcher.deliver(fence)
+        await watcher.tick()
+
+        flagged = await watcher.scene.pool.fetchval(
+            "select count(*) from job_runs where attention_code is not null"
+        )
+        assert flagged == 0
+
     async def go_round(self, watcher: Watcher) -> None:
         await watcher.resolve()
         await watcher.follow()

@@ -248,7 +248,8 @@ async def test_a_hint_cuts_the_wait_between_two_looks_short(
 def test_no_patience_is_shorter_than_what_it_waits_for() -> None:
     rules = replace(TIMINGS, review_seconds=1.0, lost_seconds=60.0).to_rules()
 
-    assert rules.settle.total_seconds() == 5.0 + 5.0 + 0.5
+    # To prepare, to connect and write the largest body at a gigabit, to be answered, to show.
+    assert 5.0 + 5.0 + 0.25 + 5.0 + 0.5 < rules.settle.total_seconds() < 15.76
     assert rules.review_after >= rules.settle
     assert rules.unknown_patience < rules.lost_after
 

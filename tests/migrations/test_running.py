@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import Connection as SyncConnection
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
@@ -139,20 +140,26 @@ def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schema, "BUSY_PAUSE_SECONDS", 0.05)
 
 
+def change_instead(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A migration that changes the jobs; grows with each of its tries."""
+    tries: list[int] = []
+
+    def change(connection: SyncConnection, _: str) -> None:
+        tries.append(1)
+        with connection.begin():
+            connection.execute(text("set local lock_timeout = '100ms'"))
+            connection.execute(text("alter table jobs add column from_later text"))
+
+    monkeypatch.setattr(schema, "_move_to", change)
+    return tries
+
+
 @pytest.mark.usefixtures("_hurried")
 async def test_a_migration_lets_others_pass_while_a_long_reader_is_in_its_way(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = make_engine(database)
-    tries: list[int] = []
-
-    def change(connection: object, _: str) -> None:
-        tries.append(1)
-        with connection.begin():  # type: ignore[attr-defined]
-            connection.execute(text("set local lock_timeout = '100ms'"))  # type: ignore[attr-defined]
-            connection.execute(text("alter table jobs add column from_later text"))  # type: ignore[attr-defined]
-
-    monkeypatch.setattr(schema, "_move_to", change)
+    tries = change_instead(monkeypatch)
     reader, other = await connect(database), await connect(database)
     slow = reader.transaction()
     await slow.start()
@@ -178,13 +185,14 @@ async def test_a_migration_that_never_gets_its_lock_says_what_to_look_for(
 ) -> None:
     engine = make_engine(database)
     monkeypatch.setattr(schema, "BUSY_SECONDS", 0.0)
+    change_instead(monkeypatch)
     reader = await connect(database)
     slow = reader.transaction()
     await slow.start()
-    await reader.fetch("select job_id from job_labels")
+    await reader.fetch("select id from jobs limit 1")
 
     with pytest.raises(SchemaBusy, match="pg_stat_activity"):
-        await migrate(engine, "-1")
+        await migrate(engine)
 
     await slow.rollback()
     await reader.close()

@@ -64,7 +64,8 @@ where status = 'running' and submitted_at < now() - $1::interval
 order by submitted_at limit $4
 """
 
-# One job for each team and model: the one that a claim would take first.
+# One job for each team and model: the one that a claim would take first. Where the team has a job
+# out, or has had one end lately, its queue moves, however long its first job has waited in it.
 _HEADS = """
 select head.job_id
 from team_queues as queue
@@ -75,6 +76,15 @@ cross join lateral (
     order by rank_at, job_id limit 1
 ) as head
 where queue.is_waiting and head.attention_code is null and head.expires_at > now()
-    and head.due_at < now() - $1::interval and head.job_id <> all($2::uuid[])
+    and head.due_at < now() - $1::interval
+    and not exists (
+        select from job_runs where model = queue.model and team_id = queue.team_id
+            and slot is not null
+    )
+    and not exists (
+        select from jobs where team_id = queue.team_id and finished_at > now() - $1::interval
+            and model = queue.model and status in ('succeeded', 'failed')
+    )
+    and head.job_id <> all($2::uuid[])
 limit $3
 """
