@@ -137,7 +137,6 @@ async def open_doors(base: Resources, stopping: asyncio.Event) -> AsyncIterator[
                 pool=base.pool,
                 store=base.store,
                 intake=intake,
-                clock=base.clock,
                 job_ttl_seconds=base.settings.job_ttl_seconds,
                 accept_seconds=base.settings.accept_timeout_seconds,
             ),

@@ -63,7 +63,6 @@ async def work(base: Resources, stop: asyncio.Event) -> None:
         keeper = Keeper(
             base.pool,
             Shelf(downloads, _result_hosts(settings), base.store),
-            clock=base.clock,
             concurrency=settings.download_concurrency,
         )
         conductor = Conductor(_make_orchestra(base, queries, creates))

@@ -71,7 +71,7 @@ async def _time_keeping(folder: Path, host: str, client: httpx.AsyncClient, coun
 
     async def keep(number: int) -> int:
         waiting = WaitingPicture(0, f"http://{host}/{number}.png", expires_at)
-        outcome = await collect_picture(shelf, waiting, now=utc_now())
+        outcome = await collect_picture(shelf, waiting)
         if not isinstance(outcome, Kept):
             raise NotKept(outcome.reason)
         return outcome.facts.bytes

@@ -8,9 +8,6 @@ billed, so that a new attempt costs nothing.
 from dataclasses import dataclass
 from enum import StrEnum
 
-MAX_RETRY_AFTER_SECONDS = 60.0
-"""A measured 429 asked for 21 days; recovery normally takes less than a minute."""
-
 CROWDED_CODE = "Throttling.Concurrency"
 """Not too many calls but too many tasks at once."""
 

@@ -17,7 +17,6 @@ from app.jobs.requests.edit import (
     UrlImage,
     to_file_ref,
 )
-from app.kit.clock import Clock
 from app.kit.deadlines import DeadlinePassed, within
 from app.kit.errors import FieldProblem, GatewayError, InvalidRequest, Unavailable
 from app.kit.ids import make_uuid7
@@ -33,7 +32,6 @@ class AcceptDesk:
     pool: Pool
     store: PictureStore
     intake: Intake
-    clock: Clock
     job_ttl_seconds: int
     accept_seconds: float = ACCEPT_SECONDS
 

@@ -66,7 +66,6 @@ class Acceptance:
 
     job_id: UUID
     replayed: bool = False
-    guarded: bool = False
     seen: Seen | None = field(default=None, compare=False)
 
 
@@ -237,8 +236,7 @@ def _compare(earlier: Record | None, idempotency: Idempotency) -> Outcome | None
 
 
 def _mine(job: NewJob, seen: Seen | None = None) -> Acceptance:
-    guarded = job.idempotency is not None and job.idempotency.guard_owner is not None
-    return Acceptance(job.id, guarded=guarded, seen=seen)
+    return Acceptance(job.id, seen=seen)
 
 
 def _see(job: NewJob, price: UnitPrice | GatewayError, now: datetime) -> Seen:

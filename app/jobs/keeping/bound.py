@@ -17,10 +17,14 @@ def judge_late(
 ) -> Kept | Lost | NotYet:
     """A picture that is not kept yet becomes lost, with its last reason, when its time is over.
 
-    `left` is the time until its URL's end, negative afterwards.
+    `left` is the time until its URL's end by the database's clock, negative afterwards.
     """
+    if not isinstance(outcome, NotYet):
+        return outcome
+    if outcome.is_gone and left <= timedelta(0):
+        return Lost(outcome.index, outcome.reason)
     is_late = left <= -GRACE and troubled_for >= PATIENCE
-    if not isinstance(outcome, NotYet) or not (is_late or left <= -LAST_GRACE):
+    if not is_late and left > -LAST_GRACE:
         return outcome
     hours = round(-left.total_seconds() / 3600)
     return Lost(outcome.index, f"given up {hours} h after its URL's end: {outcome.reason}")

@@ -66,6 +66,8 @@ class NotYet:
     index: int
     code: str
     reason: str
+    is_gone: bool = False
+    """The upstream itself says that it is not there: after its time that is its last word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,21 +79,14 @@ class Shelf:
     store: PictureStore
 
 
-async def collect_picture(
-    shelf: Shelf, picture: WaitingPicture, *, now: datetime
-) -> Kept | Lost | NotYet:
-    """Keep a picture. Its key is the hash of its content, so doing it twice does no harm.
-
-    Nothing but the upstream's own word that it is gone, after its time, makes it lost at once.
-    """
+async def collect_picture(shelf: Shelf, picture: WaitingPicture) -> Kept | NotYet:
+    """Keep a picture. Its key is the hash of its content, so doing it twice does no harm."""
     try:
         return await _collect(shelf, picture)
     except StoreUnavailable as error:
         code, reason = STORE_TROUBLE, str(error)
     except PictureGone as error:
-        if now >= picture.expires_at:
-            return Lost(picture.index, str(error))
-        code, reason = NOT_FETCHED, str(error)
+        return NotYet(picture.index, NOT_FETCHED, str(error), is_gone=True)
     except (DownloadFailed, HostNotAllowed) as error:
         code, reason = NOT_FETCHED, str(error)
     except (CorruptImage, UnreadableImage) as error:

@@ -34,7 +34,6 @@ from app.jobs.keeping.turns import (
 from app.jobs.moves import StaleRun
 from app.jobs.moves.pictures import keep_pictures
 from app.kit.background.loop import run_loop
-from app.kit.clock import Clock
 from app.kit.faultpoints import faultpoint
 from app.kit.postgres.database import CONNECTION_TROUBLE, Connection, Pool, transaction
 from app.media.health import StoreHealth
@@ -78,13 +77,11 @@ class Keeper:
         pool: Pool,
         shelf: Shelf,
         *,
-        clock: Clock,
         concurrency: int,
         patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
         self._pool = pool
         self._shelf = shelf
-        self._clock = clock
         self._concurrency = concurrency
         self._troubled_places = max(1, int(concurrency * TROUBLED_SHARE))
         self._patience_seconds = patience_seconds
@@ -199,7 +196,7 @@ class Keeper:
         try:
             async with asyncio.timeout(None) as limit:
                 work.limits.add(limit)
-                outcome = await collect_picture(shelf, picture, now=self._clock())
+                outcome = await collect_picture(shelf, picture)
                 work.limits.discard(limit)
         except TimeoutError:
             outcome = NotYet(picture.index, NOT_FETCHED, GAVE_WAY)

@@ -101,7 +101,6 @@ async def keeping_hand(
         keeper = Keeper(
             pool or scene.pool,
             Shelf(downloads, ResultHosts().plus(*hosts), store),
-            clock=utc_now,
             concurrency=concurrency,
             patience_seconds=patience_seconds,
         )

@@ -1,6 +1,6 @@
 """Nothing waits for ever: what cannot be had is given up a day after its URL's end, and told."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -66,6 +66,18 @@ def test_what_has_ended_stays_as_it_is() -> None:
     assert judge_late(lost, left=-DAY * 9, troubled_for=DAY) is lost
 
 
+@pytest.mark.parametrize(
+    ("left", "is_lost"), [(timedelta(seconds=1), False), (timedelta(0), True)]
+)
+def test_the_upstreams_word_that_it_is_gone_counts_after_its_urls_end(
+    left: timedelta, is_lost: bool
+) -> None:
+    """By the database's clock: a worker's may be minutes ahead."""
+    gone = NotYet(0, NOT_KEPT, "HTTP 404", is_gone=True)
+
+    assert isinstance(judge_late(gone, left=left, troubled_for=timedelta(0)), Lost) is is_lost
+
+
 async def test_a_refused_host_ends_its_job_a_day_after_the_urls_end_and_says_so(
     scene: Scene, pool: Pool, hand: Hand
 ) -> None:
@@ -109,10 +121,10 @@ async def test_an_error_of_ours_is_one_pictures_trouble_and_bounded_too(
 ) -> None:
     fence = await ended(scene, gallery.hang("red", RED), gallery.hang("blue", BLUE))
 
-    async def stumble(shelf: Shelf, picture: WaitingPicture, *, now: datetime) -> object:
+    async def stumble(shelf: Shelf, picture: WaitingPicture) -> object:
         if picture.index == 1:
             raise KeyError("ours")
-        return await collect_picture(shelf, picture, now=now)
+        return await collect_picture(shelf, picture)
 
     monkeypatch.setattr("app.jobs.keeping.keep.collect_picture", stumble)
     await hand.keep_all()
