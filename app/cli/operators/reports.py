@@ -82,9 +82,8 @@ def report(
             _write_csv(made, out)
         case ReportFormat.TABLE:
             _print(made)
-            say(
-                f"{query.from_day} to {query.to_day}, days of each team's time zone, as of {made.as_of:%H:%M} UTC."
-            )
+            span = f"{query.from_day} to {query.to_day}"
+            say(f"{span}, days of each team's time zone, as of {made.as_of:%H:%M} UTC.")
 
 
 def _write_csv(made: Report, out: Path | None) -> None:
