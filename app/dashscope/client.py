@@ -15,6 +15,7 @@ import orjson
 from httpx_aiohttp import AiohttpTransport
 from pydantic import BaseModel, SecretStr
 
+from app.dashscope.line import LineTransport
 from app.dashscope.outcomes import (
     CreateOutcome,
     NotSent,
@@ -88,9 +89,8 @@ def make_create_http() -> httpx.AsyncClient:
     Over httpx's own transport, because the other one reports a reset after the request was
     written as a failure to connect, which would be taken for `NotSent`.
     """
-    transport = httpx.AsyncHTTPTransport(
-        limits=httpx.Limits(max_connections=64, max_keepalive_connections=0),
-        retries=0,
+    transport = LineTransport(
+        max_connections=64,
         socket_options=[(socket.SOL_SOCKET, socket.SO_SNDBUF, UNSENT_BYTES)],
     )
     return httpx.AsyncClient(transport=transport, follow_redirects=False, trust_env=False)
