@@ -35,6 +35,7 @@ from app.dashscope.payloads import (
 )
 from app.dashscope.reading import load_json
 from app.dashscope.sending import (
+    HELD_BYTES,
     SLOWEST_BYTES_PER_SECOND,
     SMALL_BODY_BYTES,
     UNSENT_BYTES,
@@ -107,7 +108,7 @@ class DashScope:
     slowest_bytes_per_second: float = SLOWEST_BYTES_PER_SECOND
     """How slow a line out is still waited for, while a create's body is written."""
     clock: UpstreamClock = field(default_factory=UpstreamClock, repr=False)
-    """The upstream's, as the answers to queries and lists tell it."""
+    """The upstream's, as its answers tell it."""
 
     async def create_task(
         self,
@@ -121,7 +122,7 @@ class DashScope:
         """Send one create, never twice; says what is known of its outcome.
 
         To connect and to write the body may take `timeout_seconds`, and longer by the body's size;
-        the answer may take as long again once the body is written. Raises TooLateToSend when
+        the answer may take as long again once the body is sent. Raises TooLateToSend when
         `send_before` (by `elapsed_seconds`) has passed by the time the connection stands: a
         process may be stopped at any moment before.
         """
@@ -156,9 +157,10 @@ class DashScope:
         self, request: httpx.Request, body: Body, timeout_seconds: float
     ) -> CreateOutcome:
         """What an answer says, or its absence while it is not asked how much was written."""
+        unsent_seconds = min(len(body.content), HELD_BYTES) / self.slowest_bytes_per_second
         try:
             async with asyncio.timeout(self._find_write_seconds(body, timeout_seconds)) as limit:
-                body.when_whole = partial(allow, limit, timeout_seconds)
+                body.when_whole = partial(allow, limit, unsent_seconds, timeout_seconds)
                 response = await self.creates.send(request, stream=True)
                 content = await _read_capped(response)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:

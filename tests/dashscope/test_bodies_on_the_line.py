@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
 from app.dashscope.outcomes import Accepted, CreateOutcome, NotSent, OutcomeUnknown, Refused
+from app.dashscope.sending import allow
 from tests.dashscope.upstreams import MODEL, PATIENCE_SECONDS, TASK, calling
 from tests.media.wire import reply
 from tests.waiting import wait_until
@@ -79,6 +80,41 @@ async def test_a_slow_line_has_time_for_a_large_body_and_the_answer_time_begins_
         outcome = await create_heavy(port, bytes_per_second=2e6, timeout_seconds=SOON)
 
     assert outcome == Accepted("t-1", "r-1")
+
+
+async def test_the_answer_time_begins_when_what_the_system_held_back_is_out_as_well() -> None:
+    """A body that fits into the buffers is handed over at once, and still takes its time."""
+
+    async def take_slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        left = get_length(await reader.readuntil(b"\r\n\r\n"))
+        while left:
+            await asyncio.sleep(SOON / 6)
+            left -= len(await reader.read(min(left, 20_000)))
+        writer.write(reply("200 OK", TASK))
+        await writer.drain()
+        await reader.read()
+
+    async with reading(take_slowly) as port, calling(f"http://127.0.0.1:{port}") as upstream:
+        outcome = await replace(upstream, slowest_bytes_per_second=2e5).create_task(
+            MODEL, input_fields={"prompt": "x" * 400_000}, parameters={}, timeout_seconds=SOON
+        )
+
+    assert outcome == Accepted("t-1", "r-1")
+
+
+@pytest.mark.parametrize(("unsent_seconds", "whole_seconds"), [(2.0, 7.0), (100.0, 15.0)])
+async def test_no_create_lasts_longer_than_its_claim_allows(
+    unsent_seconds: float, whole_seconds: float
+) -> None:
+    began = asyncio.get_running_loop().time()
+    limit = asyncio.timeout(10)
+    async with limit:
+        await asyncio.sleep(0)
+        allow(limit, unsent_seconds, 5.0)
+    ends = limit.when()
+
+    assert ends is not None
+    assert ends - began == pytest.approx(whole_seconds, abs=0.2)
 
 
 async def test_a_line_slower_than_that_is_known_to_have_sent_no_request() -> None:
