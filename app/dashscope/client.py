@@ -158,10 +158,12 @@ class DashScope:
     ) -> CreateOutcome:
         """What an answer says, or its absence while it is not asked how much was written."""
         unsent_seconds = min(len(body.content), HELD_BYTES) / self.slowest_bytes_per_second
+        began = elapsed_seconds()
         try:
             async with asyncio.timeout(self._find_write_seconds(body, timeout_seconds)) as limit:
                 body.when_whole = partial(allow, limit, unsent_seconds, timeout_seconds)
                 response = await self.creates.send(request, stream=True)
+                self.clock.note(response.headers, began, elapsed_seconds())
                 content = await _read_capped(response)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             return NotSent(f"no connection to the upstream: {type(error).__name__}")
