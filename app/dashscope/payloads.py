@@ -47,7 +47,8 @@ EARLIEST, LATEST = datetime(2020, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo
 COUNT_LIMIT = 10_000
 """Of images in one answer: what is beyond is no count."""
 
-TaskId = Annotated[Text, Field(min_length=1, max_length=200)]
+TaskId = Annotated[Text, Field(min_length=1, max_length=200, pattern=r"[^.\s]")]
+"""It stands in a path, where dots alone lead elsewhere."""
 
 
 class TaskStatus(StrEnum):

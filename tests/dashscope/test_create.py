@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from app.dashscope import sending
-from app.dashscope.client import ANSWER_BYTES_LIMIT
+from app.dashscope.capped import ANSWER_BYTES_LIMIT
 from app.dashscope.outcomes import Accepted, NotSent, OutcomeUnknown, Refused
 from app.dashscope.sending import TooLateToSend
 from tests.dashscope.upstreams import (

@@ -160,6 +160,13 @@ def test_no_bytes_raise_anything_but_that_they_are_no_answer(content: bytes) -> 
         read_create(status, {}, content)
 
 
+@pytest.mark.parametrize("task_id", [".", "..", "", " ", "x" * 201, None, True, 1.5, ["t"]])
+def test_what_can_be_no_name_of_a_task_is_none(task_id: object) -> None:
+    body = json.dumps({"output": {"task_id": task_id}}).encode()
+
+    assert isinstance(read_create(200, {}, body), OutcomeUnknown)
+
+
 def test_an_answer_that_is_nested_without_end_is_none() -> None:
     deep = b'{"output":' + b"[" * 200_000
 
