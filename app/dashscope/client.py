@@ -51,6 +51,7 @@ from app.kit.clock import elapsed_seconds
 CONNECT_TIMEOUT_SECONDS = 5.0
 QUERY_TIMEOUT_SECONDS = 10.0
 UPLOAD_TIMEOUT_SECONDS = 60.0
+"""And longer by the size."""
 LIST_PAGE_SIZE = 100
 ALMOST_A_SECOND = timedelta(microseconds=999_999)
 
@@ -161,7 +162,7 @@ class DashScope:
         self, request: httpx.Request, body: Body, timeout_seconds: float
     ) -> CreateOutcome:
         """What an answer says, or its absence while it is not asked how much was written."""
-        unsent_seconds = min(len(body.content), HELD_BYTES) / self.slowest_bytes_per_second
+        unsent_seconds = self._find_sending_seconds(min(len(body.content), HELD_BYTES))
         began = elapsed_seconds()
         try:
             async with asyncio.timeout(self._find_write_seconds(body, timeout_seconds)) as limit:
@@ -180,7 +181,10 @@ class DashScope:
 
     def _find_write_seconds(self, body: Body, timeout_seconds: float) -> float:
         """How long it may take to connect and to write the body."""
-        return timeout_seconds + len(body.content) / self.slowest_bytes_per_second
+        return timeout_seconds + self._find_sending_seconds(len(body.content))
+
+    def _find_sending_seconds(self, size_bytes: int) -> float:
+        return size_bytes / self.slowest_bytes_per_second
 
     async def get_task(self, task_id: str) -> TaskAnswer:
         """What the upstream knows of a task; raises UpstreamTrouble."""
@@ -230,7 +234,7 @@ class DashScope:
             "upload",
             "POST",
             policy.upload_host,
-            timeout_seconds=UPLOAD_TIMEOUT_SECONDS,
+            timeout_seconds=UPLOAD_TIMEOUT_SECONDS + self._find_sending_seconds(len(content)),
             data=form,
             files={"file": (name, content)},
         )

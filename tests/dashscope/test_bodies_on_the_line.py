@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
 from app.dashscope.outcomes import Accepted, CreateOutcome, NotSent, OutcomeUnknown, Refused
-from app.dashscope.sending import allow
+from app.dashscope.payloads import DATA_URI_BYTES_LIMIT, IMAGE_BYTES_LIMIT, IMAGES_LIMIT
+from app.dashscope.sending import CREATE_BYTES_LIMIT, allow
 from tests.dashscope.upstreams import MODEL, PATIENCE_SECONDS, TASK, calling
 from tests.media.wire import reply
 from tests.waiting import wait_until
@@ -115,6 +116,10 @@ async def test_no_create_lasts_longer_than_its_claim_allows(
 
     assert ends is not None
     assert ends - began == pytest.approx(whole_seconds, abs=0.2)
+
+
+def test_what_goes_up_by_itself_and_in_the_body_is_never_more_than_a_claim_allows_for() -> None:
+    assert max(IMAGE_BYTES_LIMIT, DATA_URI_BYTES_LIMIT) * IMAGES_LIMIT < CREATE_BYTES_LIMIT
 
 
 async def test_a_line_slower_than_that_is_known_to_have_sent_no_request() -> None:
