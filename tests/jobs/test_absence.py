@@ -19,7 +19,7 @@ from app.jobs.engine.judge import Judge
 from app.jobs.engine.watch import AccountView, list_tasks
 from app.jobs.lifecycle import Fence, Run
 from app.kit.background.pace import Pace
-from app.kit.clock import utc_now
+from app.kit.clock import elapsed_seconds, utc_now
 from tests.dashscope.upstreams import calling
 from tests.emulator.client import HandClock, open_desk
 from tests.factories import MODEL
@@ -151,6 +151,22 @@ class TestClocks:
 
             assert (await watcher.job(fence)).status in ("submitting", "running")
             assert len(await scene.attempts_of(fence.job_id)) == 1
+
+    @pytest.mark.parametrize("year", ["0001", "1970", "9999"])
+    async def test_one_answer_out_of_all_time_blinds_nobody(
+        self, watcher: Watcher, year: str
+    ) -> None:
+        fence = await watcher.in_doubt()
+        task_id = await watcher.create()
+        await watcher.desk.now()
+        now = elapsed_seconds()
+        date = f"Fri, 31 Dec {year} 23:59:59 GMT"
+        watcher.desk.view.upstream.clock.note({"date": date}, now, now)
+
+        await watcher.resolve()
+        await watcher.follow()
+
+        assert await watcher.task_of(fence) == task_id
 
     def test_the_engine_asks_no_clock_but_the_databases(self) -> None:
         """A worker's own may be minutes off."""
