@@ -89,13 +89,6 @@ where reserved.kind = '{RESERVE}' and not exists (
 returning job_id
 """
 
-_BOOK_WASTE = f"""
-insert into ledger_entries
-  (job_id, team_id, kind, debit, credit, amount, currency, image_count, at)
-select id, team_id, '{WASTE}', '{WASTE}', '{COMPANY}', unit_price * $2::int, currency, $2, now()
-from jobs where id = $1
-"""
-
 _FIND_IMBALANCES = f"""
 with books as (
   select job_id,
@@ -163,15 +156,6 @@ async def release_whole(
             f"{len(refused)} of {len(job_ids)} jobs, {min(refused)} first: what is reserved is "
             "not what the job says, or it is settled already"
         )
-
-
-async def book_waste(connection: Connection, job_id: UUID, image_count: int) -> None:
-    """Put down images that the upstream billed and no team got, at the job's price; none: nothing.
-
-    The caller sees to it that each is booked once: in the transaction that settles its task.
-    """
-    if image_count > 0:
-        await connection.execute(_BOOK_WASTE, job_id, image_count)
 
 
 async def find_imbalances(connection: Connection) -> list[Imbalance]:

@@ -55,6 +55,11 @@ class LedgerEntry(Base):
             postgresql_where=text("kind <> 'waste'"),
         ),
         Index("ix_ledger_entries_waste_job_id", "job_id", postgresql_where=text("kind = 'waste'")),
+        Index(
+            "ix_ledger_entries_waste_task_id",
+            "upstream_task_id",
+            postgresql_where=text("kind = 'waste'"),
+        ),
         CheckConstraint("kind in ('reserve', 'capture', 'release', 'waste')", name="kind_known"),
         CheckConstraint("amount >= 0", name="amount_not_negative"),
         CheckConstraint("image_count >= 0", name="image_count_not_negative"),
@@ -72,6 +77,8 @@ class LedgerEntry(Base):
     currency: Mapped[str] = mapped_column(Text)
     image_count: Mapped[int]
     at: Mapped[datetime]
+    upstream_task_id: Mapped[str | None] = mapped_column(Text)
+    """Of waste: the task that was billed; None in entries from before it was written down."""
 
 
 class DailyUsage(Base):

@@ -147,6 +147,10 @@ class ResultItem(WireShape):
     message: TextOrNone = None
 
 
+class TaskMetrics(WireShape):
+    succeeded: Annotated[Count, Field(validation_alias="SUCCEEDED")] = None
+
+
 class TaskOutput(WireShape):
     task_id: TaskId
     task_status: StatusWord
@@ -158,6 +162,7 @@ class TaskOutput(WireShape):
     ] = ()
     code: TextOrNone = None
     message: TextOrNone = None
+    task_metrics: Annotated[TaskMetrics | None, or_else(None)] = None
 
 
 class TaskUsage(WireShape):
@@ -174,10 +179,17 @@ class TaskAnswer(WireShape):
 
     @property
     def image_count(self) -> int:
-        """What is billed: by the usage, else as many as there are pictures."""
+        """What is billed: by the usage, else the metrics, else as many as there are pictures.
+
+        Metrics that tell of fewer than there are pictures are not believed.
+        """
         if self.usage is not None and self.usage.image_count is not None:
             return self.usage.image_count
-        return sum(item.url is not None for item in self.output.results)
+        metrics, shown = (
+            self.output.task_metrics,
+            sum(bool(one.url) for one in self.output.results),
+        )
+        return max(shown, (metrics and metrics.succeeded) or 0)
 
 
 class NamedTask(WireShape):

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import assert_never
 from uuid import UUID
 
-from app.billing.ledger import book_waste, release_whole, settle
+from app.billing.ledger import release_whole, settle
 from app.billing.usage import add_usage
 from app.jobs.events import QUEUE_CHANGED, wake, write_event, write_events
 from app.jobs.lifecycle import (
@@ -32,10 +32,11 @@ from app.jobs.lifecycle import (
 )
 from app.jobs.moves import StaleRun
 from app.jobs.moves.attempts import (
+    book_rest,
     close_attempt,
     give_up_task,
     settle_attempt,
-    write_lost_task,
+    write_task,
 )
 from app.jobs.moves.flags import (
     flag_run,
@@ -84,7 +85,7 @@ async def end(
     run = await connection.fetchrow(
         """
         delete from job_runs where job_id = $1 and attempt = $2 and status = any($3)
-        returning submitted_at, slot, status
+        returning submitted_at, slot
         """,
         fence.job_id,
         fence.attempt,
@@ -97,8 +98,7 @@ async def end(
     )
     assert job is not None
     await _settle(connection, job)
-    if run["status"] == JobStatus.FINALIZING:
-        await _book_lost_pictures(connection, fence, kept_count=job["image_count"])
+    await book_rest(connection, fence, delivered=job["image_count"])
     detail = {"image_count": job["image_count"]}
     if error is not None:
         detail |= {"code": error[0], "message": error[1]}
@@ -186,7 +186,7 @@ async def _stop(connection: Connection, fence: Fence, decision: Stop) -> None:
     if decision.instead_of is not None:
         await close_attempt(connection, fence, decision.instead_of)
     elif decision.task is not None:
-        await write_lost_task(connection, fence, decision.task)
+        await write_task(connection, fence, decision.task)
     error = EXPIRED_ERROR if decision.status is JobStatus.EXPIRED else None
     await end(connection, fence, decision.status, error=error)
 
@@ -214,16 +214,6 @@ async def _settle(connection: Connection, job: Record) -> None:
         amount=job["amount"],
         at=at,
     )
-
-
-async def _book_lost_pictures(connection: Connection, fence: Fence, *, kept_count: int) -> None:
-    """What the job's own task was billed for beyond the pictures that are kept."""
-    billed_count = await connection.fetchval(
-        "select image_count from attempts where job_id = $1 and number = $2",
-        fence.job_id,
-        fence.attempt,
-    )
-    await book_waste(connection, fence.job_id, (billed_count or 0) - kept_count)
 
 
 _END_JOB = """

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.billing.ledger import book_waste
 from app.billing.reports import (
     Report,
     ReportQuery,
@@ -22,6 +21,7 @@ from app.billing.reports import (
     to_totals,
     write_csv,
 )
+from app.billing.waste import book_waste
 from app.kit.clock import utc_now
 from app.kit.crypto import Vault
 from app.kit.errors import InvalidRequest
@@ -222,8 +222,8 @@ async def test_what_no_team_got_is_a_line_of_the_company(
     payer = await make_payer(sessions, vault, name="late")
     job = await accept_job(pool, payer, n=2)
     async with transaction(pool) as connection:
-        for image_count in (2, 0, 1):
-            await book_waste(connection, job.job_id, image_count)
+        for number, billed in enumerate((2, 0, 1)):
+            await book_waste(connection, job.job_id, f"task-{number}", billed=billed)
     today = utc_now().date()
     day = timedelta(days=1)
 

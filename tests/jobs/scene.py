@@ -7,6 +7,7 @@ from uuid import UUID
 
 from app.billing.ledger import find_imbalances
 from app.billing.usage import find_drift
+from app.billing.waste import find_waste_drift
 from app.jobs.acceptance import Acceptance, Idempotency, NewJob, Outcome, accept_batch
 from app.jobs.engine.claim import LaneTurn, Pause, claim_submission
 from app.jobs.engine.submit import Submission
@@ -174,6 +175,7 @@ class Scene:
         async with transaction(self.pool) as connection:
             assert await find_imbalances(connection) == []
             assert await find_drift(connection) == []
+            assert await find_waste_drift(connection) == []
 
 
 async def make_scene(pool: Pool, sessions: Sessions, vault: Vault) -> Scene:

@@ -36,7 +36,8 @@ async def expect_bill(watcher: Watcher, *, delivered: int, wasted: int) -> None:
     bill = await watcher.upstream.control("bill")
     billed = sum(line["image_count"] for line in bill["tasks"])
     rows = await watcher.scene.pool.fetch(
-        "select kind, sum(image_count) as count from ledger_entries group by kind"
+        "select kind, sum(case debit when 'company' then -image_count else image_count end)"
+        " as count from ledger_entries group by kind"
     )
     booked = {row["kind"]: row["count"] for row in rows}
     assert (booked.get("capture", 0), booked.get("waste", 0)) == (delivered, wasted)

@@ -15,6 +15,7 @@ import httpx
 from app.billing.ledger import find_imbalances
 from app.billing.reports import ReportQuery, make_report
 from app.billing.usage import find_drift
+from app.billing.waste import find_waste_drift
 from app.kit.clock import utc_now
 from app.kit.postgres.database import Record, connect
 from tests.emulator.client import SMALL_PICTURE
@@ -179,6 +180,7 @@ async def _ask_upstream_for_pictures(gateway: Gateway, job: Job) -> dict[int, by
 async def _expect_balance(connection: Any) -> None:
     assert await find_imbalances(connection) == []
     assert await find_drift(connection) == []
+    assert await find_waste_drift(connection) == []
 
 
 async def _read(gateway: Gateway, read: Callable[[Any], Awaitable[T]]) -> T:

@@ -109,7 +109,7 @@ def _render_money(story: Story) -> str:
         f"{money.released} released"
     )
     if money.wasted_image_count:
-        pictures = f"{money.wasted_image_count} pictures nobody asked for"
+        pictures = f"{money.wasted_image_count} pictures that no team got"
         told += f"; waste {money.wasted} for {pictures}, paid by the company"
     return told
 

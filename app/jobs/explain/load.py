@@ -135,12 +135,13 @@ select index, status, byte_count, kept_at, source_expires_at, error_code, error_
 from pictures where job_id = $1 order by index
 """
 
-# Each half has an index by job, which the whole has not.
+# Each half has an index by job, which the whole has not. Waste taken back counts less.
 _ENTRIES = """
-select kind, amount, currency, image_count from (
-    select * from ledger_entries where job_id = $1 and kind <> 'waste'
+select kind, sign * amount as amount, currency, sign * image_count as image_count from (
+    select *, 1 as sign from ledger_entries where job_id = $1 and kind <> 'waste'
     union all
-    select * from ledger_entries where job_id = $1 and kind = 'waste'
+    select *, case debit when 'waste' then 1 else -1 end
+    from ledger_entries where job_id = $1 and kind = 'waste'
 ) as entries
 order by id
 """

@@ -1,6 +1,6 @@
 """What is written of an attempt: its outcome, and what the upstream told of its task."""
 
-from app.billing.ledger import book_waste
+from app.billing.waste import book_waste
 from app.jobs.lifecycle import Fail, Fence, Requeue, TaskFacts
 from app.jobs.moves import StaleRun
 from app.kit.postgres.database import Connection
@@ -12,6 +12,7 @@ async def close_attempt(connection: Connection, fence: Fence, decision: Requeue)
         await give_up_task(connection, fence, decision)
     else:
         await settle_attempt(connection, fence, decision.outcome, decision)
+    await book_rest(connection, fence, delivered=0)
 
 
 async def settle_attempt(
@@ -48,13 +49,7 @@ async def give_up_task(connection: Connection, fence: Fence, decision: Requeue |
         decision.message,
     )
     if decision.task is not None:
-        await write_lost_task(connection, fence, decision.task)
-
-
-async def write_lost_task(connection: Connection, fence: Fence, task: TaskFacts) -> None:
-    """What a task was that gives its job nothing: the company pays for whatever it has made."""
-    await write_task(connection, fence, task)
-    await book_waste(connection, fence.job_id, task.image_count)
+        await write_task(connection, fence, decision.task)
 
 
 async def write_task(connection: Connection, fence: Fence, task: TaskFacts) -> None:
@@ -72,3 +67,26 @@ async def write_task(connection: Connection, fence: Fence, task: TaskFacts) -> N
         task.ended_at,
         task.image_count,
     )
+
+
+async def book_rest(connection: Connection, fence: Fence, *, delivered: int) -> None:
+    """The company pays for what an attempt's task was billed and its team does not get.
+
+    Each end of a job and of an attempt comes through here. A task whose bill is not known by then
+    is an orphan, and booked when that is settled.
+    """
+    attempt = await connection.fetchrow(_FIND_BILL, fence.job_id, fence.attempt)
+    if attempt is not None:
+        await book_waste(
+            connection,
+            fence.job_id,
+            attempt["upstream_task_id"],
+            billed=attempt["image_count"],
+            delivered=delivered,
+        )
+
+
+_FIND_BILL = """
+select upstream_task_id, image_count from attempts
+where job_id = $1 and number = $2 and upstream_task_id is not null
+"""

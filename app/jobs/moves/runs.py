@@ -15,6 +15,7 @@ from app.jobs.lifecycle import (
 )
 from app.jobs.moves import StaleRun, move_run
 from app.jobs.moves.attempts import close_attempt, write_task
+from app.jobs.moves.orphans import forget_guess
 from app.jobs.queue.clocks import mark_waiting, refund
 from app.kit.postgres.database import Connection
 
@@ -208,30 +209,14 @@ async def _take_back(connection: Connection, job_id: UUID, task_id: str) -> None
     if guess["is_running"]:
         await disown_run(connection, fence, Disown(task_id, "the task's own create has answered"))
     elif guess["is_given_up"]:
-        await _forget_guess(connection, fence, task_id)
+        await forget_guess(connection, task_id)
     else:
         raise StaleRun
 
 
-async def _forget_guess(connection: Connection, fence: Fence, task_id: str) -> None:
-    """Take a task off an attempt that its job has given up; what that one made is unknown."""
-    await connection.execute(
-        "update attempts set outcome = 'absent', upstream_task_id = null,"
-        " upstream_request_id = null, settled_at = now() where job_id = $1 and number = $2",
-        fence.job_id,
-        fence.attempt,
-    )
-    await connection.execute(
-        "update orphans set state = 'foreign', settled_at = now()"
-        " where upstream_task_id = $1 and job_id = $2 and state = 'watched'",
-        task_id,
-        fence.job_id,
-    )
-
-
 _FIND_GUESS = """
 select attempts.job_id, attempts.number,
-    attempts.error_code is not distinct from 'given_up' as is_given_up,
+    coalesce(attempts.error_code in ('given_up', 'task_lost'), false) as is_given_up,
     coalesce(
         runs.status = 'running' and runs.attempt = attempts.number, false
     ) as is_running

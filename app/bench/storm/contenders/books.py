@@ -7,6 +7,7 @@ from typing import Any
 from app.bench.storm.ledgers import BookedAttempt, BookedJob, Books
 from app.billing.ledger import find_imbalances
 from app.billing.usage import find_drift
+from app.billing.waste import IMAGES, find_waste_drift
 from app.kit.postgres.database import Connection, Record
 
 TEAM_PREFIX = "storm-"
@@ -19,7 +20,11 @@ async def read_books(connection: Connection) -> Books:
         "select upstream_task_id, job_id from orphans where state = 'wasted'"
     )
     by_job = await connection.fetch(_SUM_WASTE)
-    disagreements = (*await find_imbalances(connection), *await find_drift(connection))
+    disagreements = (
+        *await find_imbalances(connection),
+        *await find_drift(connection),
+        *await find_waste_drift(connection),
+    )
     return Books(
         jobs=tuple(_to_job(row) for row in await connection.fetch(_LOAD_JOBS)),
         spent_images=spent_images,
@@ -73,13 +78,13 @@ select jobs.id, teams.name as team, jobs.prompt, jobs.n, jobs.status,
 from jobs join teams on teams.id = jobs.team_id order by jobs.id
 """
 
-_SUM_WASTE = """
-select job_id, sum(image_count)::int as image_count from ledger_entries
+_SUM_WASTE = f"""
+select job_id, sum{IMAGES}::int as image_count from ledger_entries
 where kind = 'waste' group by job_id
 """
 
-_SUM_IMAGES = """
+_SUM_IMAGES = f"""
 select coalesce(sum(image_count) filter (where kind = 'capture'), 0)::int as spent,
-    coalesce(sum(image_count) filter (where kind = 'waste'), 0)::int as wasted
+    coalesce(sum{IMAGES} filter (where kind = 'waste'), 0)::int as wasted
 from ledger_entries
 """
