@@ -38,7 +38,6 @@ from app.dashscope.reading import load_json
 from app.dashscope.sending import (
     HELD_BYTES,
     SLOWEST_BYTES_PER_SECOND,
-    SMALL_BODY_BYTES,
     UNSENT_BYTES,
     Body,
     Deadline,
@@ -138,7 +137,7 @@ class DashScope:
             f"{self._find_write_seconds(body, timeout_seconds):.0f} s at most "
             f"({body.sent_bytes} were): {outcome.reason}"
         )
-        return NotSent(reason, is_body=len(body.content) > SMALL_BODY_BYTES)
+        return NotSent(reason, is_body=body.is_at_fault)
 
     def _build_create(
         self, body: Body, connect_seconds: float, deadline: Deadline

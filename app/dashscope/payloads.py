@@ -263,19 +263,16 @@ def _to_count(value: object) -> int | None:
 class UploadPolicy(WireShape):
     """Where and how a local file is posted; the signed policy is the credential."""
 
-    policy: str
-    signature: str
-    upload_dir: str
-    upload_host: str
-    oss_access_key_id: str
-    x_oss_object_acl: str = "private"
-    x_oss_forbid_overwrite: str = "true"
-    expire_in_seconds: int = 300
-    max_file_size_mb: int = 1024
+    policy: Text
+    signature: Text
+    upload_dir: Text
+    upload_host: Text
+    oss_access_key_id: Text
+    x_oss_object_acl: Annotated[Text, or_else("private")] = "private"
+    x_oss_forbid_overwrite: Annotated[Text, or_else("true")] = "true"
 
 
 class UploadPolicyAnswer(WireShape):
-    request_id: str = ""
     data: UploadPolicy
 
 

@@ -40,6 +40,11 @@ class Body:
     sent_bytes: int = 0
     is_whole: bool = False
 
+    @property
+    def is_at_fault(self) -> bool:
+        """Whether it may be its size that keeps it from being written; not if nothing was."""
+        return self.sent_bytes > 0 and len(self.content) > SMALL_BODY_BYTES
+
     async def __aiter__(self) -> AsyncIterator[bytes]:
         last = len(self.content) - 1
         for start in range(0, last, PIECE_BYTES):

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+import structlog
+
 from app.dashscope.client import DashScope, UpstreamTrouble
 from app.dashscope.outcomes import CreateOutcome
 from app.dashscope.payloads import DATA_URI_BYTES_LIMIT
@@ -15,6 +17,8 @@ from app.jobs.lifecycle import Fence
 from app.kit.faultpoints import faultpoint
 from app.media.data_uri import to_data_uri
 from app.media.store import PictureMissing, StoreUnavailable
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 ReadInput = Callable[[str], Awaitable[bytes]]
 
@@ -56,6 +60,10 @@ async def submit(
         return Unprepared(reason, is_input_lost=True)
     except (StoreUnavailable, UpstreamTrouble) as error:
         return Unprepared(f"the inputs could not be prepared: {error}")
+    except Exception as error:
+        # Nothing was sent yet: that must not become a doubt.
+        log.exception("create.not_prepared", job_id=str(submission.fence.job_id))
+        return Unprepared(f"the inputs could not be prepared: {type(error).__name__}")
     input_fields: dict[str, Any] = {
         "prompt": submission.prompt,
         "images": [image.url for image in images],
