@@ -309,7 +309,7 @@ class Shell:
 
     def watch_orphans(self) -> None:
         self.find_late()
-        for task_id, (job_id, is_ours) in self.orphans.items():
+        for task_id, (job_id, is_ours) in list(self.orphans.items()):
             task = self.upstream.tasks[task_id]
             if task_id in self.wasted:
                 continue
@@ -317,7 +317,18 @@ class Shell:
                 task.status = TaskStatus.CANCELED
             answer = self.upstream.answer(task_id, self.now)
             job = self.jobs[job_id]
-            if answer.output.task_status is TaskStatus.SUCCEEDED:
-                match = match_content(answer, prompt=job.prompt, n=job.n)
-                if is_ours or match is Match.SAME:
-                    self.wasted[task_id] = task.n
+            status = answer.output.task_status
+            match = match_content(answer, prompt=job.prompt, n=job.n)
+            if status is TaskStatus.SUCCEEDED and (is_ours or match is Match.SAME):
+                self.wasted[task_id] = task.n
+            elif status.is_final and status is not TaskStatus.UNKNOWN and not is_ours:
+                self.forget_guess(job, task_id)
+
+    def forget_guess(self, job: Job, task_id: str) -> None:
+        """The task is open to the create that made it; what this job's made is unknown again."""
+        del self.orphans[task_id]
+        job.left_out.add(task_id)
+        if task_id in job.lost:
+            del self.owners[task_id]
+            job.lost.remove(task_id)
+            job.given_up.add(max(job.intents))
