@@ -110,3 +110,11 @@ class Settings(BaseSettings):
 
     def resolved_store_url(self) -> str:
         return self.store_url or (self.data_dir.resolve() / "store").as_uri()
+
+
+def to_variable(name: str) -> str:
+    """The environment variable of a setting."""
+    alias = Settings.model_fields[name].validation_alias
+    if isinstance(alias, AliasChoices):
+        return str(alias.choices[0])
+    return f"{Settings.model_config['env_prefix']}{name.upper()}"

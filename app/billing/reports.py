@@ -7,6 +7,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, TextIO
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -115,6 +116,12 @@ class Report:
     as_of: datetime
     waste: tuple[Waste, ...] = ()
     """Of those days, a line for each currency: with the rows it is the upstream's bill."""
+
+
+def find_month(now: datetime, timezone: str) -> tuple[date, date]:
+    """First day and today of the month that it is there: elsewhere it may be another day."""
+    today = now.astimezone(ZoneInfo(timezone)).date()
+    return today.replace(day=1), today
 
 
 async def make_report(session: AsyncSession, query: ReportQuery) -> Report:

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import asyncpg
 from pydantic import SecretStr, ValidationError
+from pydantic_core import ErrorDetails
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -17,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.kit.crypto import Vault
 from app.kit.errors import InvalidRequest, Unavailable
 from app.kit.postgres.database import CONNECTION_TROUBLE, make_engine, make_sessions
-from app.settings import Settings
+from app.settings import Settings, to_variable
 
 T = TypeVar("T")
 
@@ -37,11 +38,15 @@ def load_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        faults = (
-            f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
-            for fault in error.errors(include_input=False, include_url=False)
-        )
+        faults = map(_describe_fault, error.errors(include_input=False, include_url=False))
         raise InvalidRequest(f"a setting is wrong: {'; '.join(faults)}") from None
+
+
+def _describe_fault(fault: ErrorDetails) -> str:
+    """Whatever was meant for another variable may be a secret."""
+    name = str(fault["loc"][0])
+    variable = to_variable(name) if name in Settings.model_fields else name
+    return f"{variable}: {fault['msg']}"
 
 
 def find_database_url(settings: Settings) -> str:

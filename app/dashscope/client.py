@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
+from urllib.parse import quote
 
-import aiohttp
 import httpx
 import orjson
 from httpx_aiohttp import AiohttpTransport
 from pydantic import BaseModel, SecretStr
 
+from app.dashscope.capped import read_capped
+from app.dashscope.line import LineTransport
 from app.dashscope.outcomes import (
     CreateOutcome,
     NotSent,
@@ -34,27 +36,23 @@ from app.dashscope.payloads import (
 )
 from app.dashscope.reading import load_json
 from app.dashscope.sending import (
+    HELD_BYTES,
     SLOWEST_BYTES_PER_SECOND,
-    SMALL_BODY_BYTES,
     UNSENT_BYTES,
     Body,
     Deadline,
+    TooLateToSend,
     allow,
 )
 from app.dashscope.upstream_clock import UpstreamClock
 from app.kit.clock import elapsed_seconds
 
-ANSWER_BYTES_LIMIT = 8 * 1024 * 1024
 CONNECT_TIMEOUT_SECONDS = 5.0
 QUERY_TIMEOUT_SECONDS = 10.0
 UPLOAD_TIMEOUT_SECONDS = 60.0
+"""And longer by the size."""
 LIST_PAGE_SIZE = 100
 ALMOST_A_SECOND = timedelta(microseconds=999_999)
-
-# The aiohttp transport lets some of its own errors through.
-QUERY_TROUBLE = (httpx.HTTPError, httpx.StreamError, aiohttp.ClientError, OSError, ValueError)
-CREATE_TROUBLE = (httpx.HTTPError, httpx.StreamError, OSError, ValueError)
-"""Of a connection; TimeoutError is an OSError, and what cannot be decoded a ValueError."""
 
 UpstreamHttp: TypeAlias = httpx.AsyncClient
 
@@ -88,9 +86,8 @@ def make_create_http() -> httpx.AsyncClient:
     Over httpx's own transport, because the other one reports a reset after the request was
     written as a failure to connect, which would be taken for `NotSent`.
     """
-    transport = httpx.AsyncHTTPTransport(
-        limits=httpx.Limits(max_connections=64, max_keepalive_connections=0),
-        retries=0,
+    transport = LineTransport(
+        max_connections=64,
         socket_options=[(socket.SOL_SOCKET, socket.SO_SNDBUF, UNSENT_BYTES)],
     )
     return httpx.AsyncClient(transport=transport, follow_redirects=False, trust_env=False)
@@ -107,7 +104,7 @@ class DashScope:
     slowest_bytes_per_second: float = SLOWEST_BYTES_PER_SECOND
     """How slow a line out is still waited for, while a create's body is written."""
     clock: UpstreamClock = field(default_factory=UpstreamClock, repr=False)
-    """The upstream's, as the answers to queries and lists tell it."""
+    """The upstream's, as its answers tell it."""
 
     async def create_task(
         self,
@@ -121,14 +118,31 @@ class DashScope:
         """Send one create, never twice; says what is known of its outcome.
 
         To connect and to write the body may take `timeout_seconds`, and longer by the body's size;
-        the answer may take as long again once the body is written. Raises TooLateToSend when
+        the answer may take as long again once the body is sent. Raises TooLateToSend when
         `send_before` (by `elapsed_seconds`) has passed by the time the connection stands: a
         process may be stopped at any moment before.
         """
         body = Body(orjson.dumps(make_create_body(model, dict(input_fields), dict(parameters))))
         # Below the whole, so that an upstream out of reach is known to have been sent nothing.
         connect_seconds = min(CONNECT_TIMEOUT_SECONDS, timeout_seconds / 2)
-        request = self.creates.build_request(
+        try:
+            request = self._build_create(body, connect_seconds, Deadline(send_before))
+        except (httpx.InvalidURL, ValueError) as error:
+            return NotSent(f"no request can be made of base URL and key: {type(error).__name__}")
+        outcome = await self._send_create(request, body, timeout_seconds)
+        if body.is_whole or not isinstance(outcome, OutcomeUnknown):
+            return outcome
+        reason = (
+            f"a create of {len(body.content)} bytes could not be written whole in "
+            f"{self._find_write_seconds(body, timeout_seconds):.0f} s at most "
+            f"({body.sent_bytes} were): {outcome.reason}"
+        )
+        return NotSent(reason, is_body=body.is_at_fault)
+
+    def _build_create(
+        self, body: Body, connect_seconds: float, deadline: Deadline
+    ) -> httpx.Request:
+        return self.creates.build_request(
             "POST",
             self.base_url + IMAGE_TO_IMAGE_PATH,
             content=body,
@@ -140,40 +154,40 @@ class DashScope:
                 OSS_RESOLVE_HEADER: "enable",
             },
             timeout=httpx.Timeout(None, connect=connect_seconds, pool=connect_seconds),
-            extensions={"trace": Deadline(send_before)},
+            extensions={"trace": deadline},
         )
-        outcome = await self._send_create(request, body, timeout_seconds)
-        if body.is_whole or not isinstance(outcome, OutcomeUnknown):
-            return outcome
-        reason = (
-            f"a create of {len(body.content)} bytes could not be written whole in "
-            f"{self._find_write_seconds(body, timeout_seconds):.0f} s at most "
-            f"({body.sent_bytes} were): {outcome.reason}"
-        )
-        return NotSent(reason, is_body=len(body.content) > SMALL_BODY_BYTES)
 
     async def _send_create(
         self, request: httpx.Request, body: Body, timeout_seconds: float
     ) -> CreateOutcome:
         """What an answer says, or its absence while it is not asked how much was written."""
+        unsent_seconds = self._find_sending_seconds(min(len(body.content), HELD_BYTES))
+        began = elapsed_seconds()
         try:
             async with asyncio.timeout(self._find_write_seconds(body, timeout_seconds)) as limit:
-                body.when_whole = partial(allow, limit, timeout_seconds)
+                body.when_whole = partial(allow, limit, unsent_seconds, timeout_seconds)
                 response = await self.creates.send(request, stream=True)
-                content = await _read_capped(response)
+                self.clock.note(response.headers, began, elapsed_seconds())
+                content = await read_capped(response)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             return NotSent(f"no connection to the upstream: {type(error).__name__}")
-        except (*CREATE_TROUBLE, AnswerTooLarge) as error:
+        except TooLateToSend:
+            raise
+        except Exception as error:
+            # Whatever it is, the request may be upstream.
             return OutcomeUnknown(f"no answer to the create: {type(error).__name__}")
         return read_create(response.status_code, response.headers, content)
 
     def _find_write_seconds(self, body: Body, timeout_seconds: float) -> float:
         """How long it may take to connect and to write the body."""
-        return timeout_seconds + len(body.content) / self.slowest_bytes_per_second
+        return timeout_seconds + self._find_sending_seconds(len(body.content))
+
+    def _find_sending_seconds(self, size_bytes: int) -> float:
+        return size_bytes / self.slowest_bytes_per_second
 
     async def get_task(self, task_id: str) -> TaskAnswer:
         """What the upstream knows of a task; raises UpstreamTrouble."""
-        return await self._get(f"/tasks/{task_id}", {}, TaskAnswer)
+        return await self._get(_to_path(task_id), {}, TaskAnswer)
 
     async def list_tasks(self, window: TaskWindow, *, page: int) -> TaskPage:
         """One page of the account's tasks, newest first; raises UpstreamTrouble."""
@@ -192,10 +206,9 @@ class DashScope:
 
     async def cancel_task(self, task_id: str) -> bool:
         """Ask for a cancel; False when the task is no longer pending. Raises UpstreamTrouble."""
-        request = self.queries.build_request(
-            "POST", f"{self.base_url}/tasks/{task_id}/cancel", headers=self._headers()
+        response, _ = await self._ask(
+            "cancel", "POST", f"{self.base_url}{_to_path(task_id)}/cancel", headers=self._headers()
         )
-        response, _ = await self._ask(request, "cancel", timeout_seconds=QUERY_TIMEOUT_SECONDS)
         if response.status_code not in (200, 400):
             raise UpstreamTrouble(f"cancel: HTTP {response.status_code}")
         return response.status_code == 200
@@ -216,10 +229,14 @@ class DashScope:
             "x-oss-forbid-overwrite": policy.x_oss_forbid_overwrite,
             "success_action_status": "200",
         }
-        request = self.queries.build_request(
-            "POST", policy.upload_host, data=form, files={"file": (name, content)}
+        response, _ = await self._ask(
+            "upload",
+            "POST",
+            policy.upload_host,
+            timeout_seconds=UPLOAD_TIMEOUT_SECONDS + self._find_sending_seconds(len(content)),
+            data=form,
+            files={"file": (name, content)},
         )
-        response, _ = await self._ask(request, "upload", timeout_seconds=UPLOAD_TIMEOUT_SECONDS)
         if response.status_code != 200:
             raise UpstreamTrouble(f"upload: HTTP {response.status_code}")
         return f"oss://{key}"
@@ -231,14 +248,12 @@ class DashScope:
         }
 
     async def _get(self, path: str, params: Mapping[str, str], shape: type[Shape]) -> Shape:
-        request = self.queries.build_request(
+        response, content = await self._ask(
+            f"GET {path}",
             "GET",
             self.base_url + path,
             params=dict(params),
             headers=self._headers(),
-        )
-        response, content = await self._ask(
-            request, f"GET {path}", timeout_seconds=QUERY_TIMEOUT_SECONDS
         )
         if response.status_code != 200:
             raise UpstreamTrouble(_describe_error(path, response.status_code, content))
@@ -248,35 +263,32 @@ class DashScope:
             raise UpstreamTrouble(f"GET {path}: an answer of another shape") from error
 
     async def _ask(
-        self, request: httpx.Request, name: str, *, timeout_seconds: float
+        self,
+        name: str,
+        method: str,
+        url: str,
+        *,
+        timeout_seconds: float = QUERY_TIMEOUT_SECONDS,
+        **parts: Any,
     ) -> tuple[httpx.Response, bytes]:
-        """An answer and its content, read to the limit; raises UpstreamTrouble."""
+        """An answer and its content, read to the limit; raises UpstreamTrouble, whatever fails.
+
+        Neither transport keeps to its own errors.
+        """
         phases = httpx.Timeout(timeout_seconds, connect=CONNECT_TIMEOUT_SECONDS)
-        request.extensions = {**request.extensions, "timeout": phases.as_dict()}
         began = elapsed_seconds()
         try:
             async with asyncio.timeout(timeout_seconds):
+                request = self.queries.build_request(method, url, timeout=phases, **parts)
                 response = await self.queries.send(request, stream=True)
                 self.clock.note(response.headers, began, elapsed_seconds())
-                return response, await _read_capped(response)
-        except (*QUERY_TROUBLE, AnswerTooLarge) as error:
+                return response, await read_capped(response)
+        except Exception as error:
             raise UpstreamTrouble(f"{name}: {type(error).__name__}") from error
 
 
-class AnswerTooLarge(Exception):
-    """An answer beyond any that the API gives."""
-
-
-async def _read_capped(response: httpx.Response) -> bytes:
-    content = bytearray()
-    try:
-        async for chunk in response.aiter_bytes():
-            content += chunk
-            if len(content) > ANSWER_BYTES_LIMIT:
-                raise AnswerTooLarge
-    finally:
-        await response.aclose()
-    return bytes(content)
+def _to_path(task_id: str) -> str:
+    return f"/tasks/{quote(task_id, safe='')}"
 
 
 def _describe_error(path: str, status: int, content: bytes) -> str:

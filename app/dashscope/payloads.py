@@ -9,6 +9,8 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 from pydantic import (
+    AfterValidator,
+    AwareDatetime,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -40,10 +42,13 @@ ASPECT_LIMIT = 4
 N_RANGE = (1, 4)
 N_DEFAULT = 4
 SEED_RANGE = (0, 2_147_483_647)
+EARLIEST, LATEST = datetime(2020, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
+"""What is not in between is no time of a task's."""
 COUNT_LIMIT = 10_000
 """Of images in one answer: what is beyond is no count."""
 
-TaskId = Annotated[Text, Field(min_length=1, max_length=200)]
+TaskId = Annotated[Text, Field(min_length=1, max_length=200, pattern=r"[^.\s]")]
+"""It stands in a path, where dots alone lead elsewhere."""
 
 
 class TaskStatus(StrEnum):
@@ -90,9 +95,18 @@ def _from_wire_time(value: object) -> object:
 
 
 def _from_millis(value: object) -> object:
+    if isinstance(value, str):
+        return _from_millis(int(value)) if value.isdecimal() else parse_wire_time(value)
     if isinstance(value, int | float) and not isinstance(value, bool):
         return datetime.fromtimestamp(value / 1000, UTC)
     return value
+
+
+def _check_age(moment: datetime | None) -> datetime | None:
+    """A zero or another unit is no time: it would put a task outside every create's."""
+    if moment is not None and not EARLIEST <= moment < LATEST:
+        raise ValueError("not of this API's time")
+    return moment
 
 
 def _from_status_word(value: object) -> object:
@@ -100,8 +114,9 @@ def _from_status_word(value: object) -> object:
     return TaskStatus.RUNNING if is_odd else value
 
 
-WireTime = Annotated[datetime | None, BeforeValidator(_from_wire_time), or_else(None)]
-MillisTime = Annotated[datetime | None, BeforeValidator(_from_millis), or_else(None)]
+Moment = Annotated[AwareDatetime | None, AfterValidator(_check_age)]
+WireTime = Annotated[Moment, BeforeValidator(_from_wire_time), or_else(None)]
+MillisTime = Annotated[Moment, BeforeValidator(_from_millis), or_else(None)]
 StatusWord = Annotated[TaskStatus, BeforeValidator(_from_status_word)]
 """A word that nobody knows means, as for the SDKs, that the task goes on."""
 Count = Annotated[int | None, Field(ge=0, le=COUNT_LIMIT), or_else(None)]
@@ -248,19 +263,16 @@ def _to_count(value: object) -> int | None:
 class UploadPolicy(WireShape):
     """Where and how a local file is posted; the signed policy is the credential."""
 
-    policy: str
-    signature: str
-    upload_dir: str
-    upload_host: str
-    oss_access_key_id: str
-    x_oss_object_acl: str = "private"
-    x_oss_forbid_overwrite: str = "true"
-    expire_in_seconds: int = 300
-    max_file_size_mb: int = 1024
+    policy: Text
+    signature: Text
+    upload_dir: Text
+    upload_host: Text
+    oss_access_key_id: Text
+    x_oss_object_acl: Annotated[Text, or_else("private")] = "private"
+    x_oss_forbid_overwrite: Annotated[Text, or_else("true")] = "true"
 
 
 class UploadPolicyAnswer(WireShape):
-    request_id: str = ""
     data: UploadPolicy
 
 

@@ -8,8 +8,8 @@ from pydantic import BeforeValidator, ValidatorFunctionWrapHandler, WrapValidato
 
 T = TypeVar("T")
 
-INTEGER_DIGITS_LIMIT = 18
-"""Beyond any number of the wire; what is longer is no number of ours."""
+INTEGER_DIGITS_LIMIT = 200
+"""Beyond any number of the wire, and any name that is one; what is longer is neither."""
 
 
 def load_json(content: bytes) -> Any:

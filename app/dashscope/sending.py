@@ -17,6 +17,8 @@ PIECE_BYTES = 64 * 1024
 UNSENT_BYTES = 256 * 1024
 """What the system may hold of a body that is written but not sent; Linux doubles it. By default it
 takes some megabytes, and the time for the answer would begin while they wait."""
+HELD_BYTES = 2 * UNSENT_BYTES + 2 * PIECE_BYTES
+"""What is at most written but not sent, with what the event loop holds."""
 
 # Headers without the body that they announce are no request yet.
 _SENDING = ("send_request_headers.started", "send_request_body.started")
@@ -38,6 +40,11 @@ class Body:
     sent_bytes: int = 0
     is_whole: bool = False
 
+    @property
+    def is_at_fault(self) -> bool:
+        """Whether it may be its size that keeps it from being written; not if nothing was."""
+        return self.sent_bytes > 0 and len(self.content) > SMALL_BODY_BYTES
+
     async def __aiter__(self) -> AsyncIterator[bytes]:
         last = len(self.content) - 1
         for start in range(0, last, PIECE_BYTES):
@@ -50,9 +57,16 @@ class Body:
         yield self.content[last:]
 
 
-def allow(limit: asyncio.Timeout, seconds: float) -> None:
-    """Let it last that long from now on."""
-    limit.reschedule(asyncio.get_running_loop().time() + seconds)
+def allow(limit: asyncio.Timeout, unsent_seconds: float, answer_seconds: float) -> None:
+    """Give the answer its time, once what the system still holds of the body has had its own.
+
+    That is over by the limit there was: until then the whole body may have taken.
+    """
+    sent_at = asyncio.get_running_loop().time() + unsent_seconds
+    written_by = limit.when()
+    limit.reschedule(
+        answer_seconds + (sent_at if written_by is None else min(sent_at, written_by))
+    )
 
 
 @dataclass(frozen=True, slots=True)

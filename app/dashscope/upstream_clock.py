@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 RESOLUTION_SECONDS = 1.0
+LEAD_LIMIT = timedelta(days=1)
+"""Beyond it is no clock that is off, but a date that means nothing: it is no measure."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -22,7 +24,7 @@ class Offset:
 
 @dataclass(slots=True)
 class UpstreamClock:
-    """Remembers what the last dated answer said."""
+    """Remembers what the last dated answer said; a vaguer one only where it contradicts it."""
 
     offset: Offset | None = None
 
@@ -32,8 +34,12 @@ class UpstreamClock:
         The date is of some moment in between. One without a date, or out of a cache, says nothing.
         """
         date = _read_date(headers)
-        if date is not None:
-            self.offset = Offset(date - ended, date + RESOLUTION_SECONDS - began)
+        if date is None:
+            return
+        told = Offset(date - ended, date + RESOLUTION_SECONDS - began)
+        known = self.offset
+        if known is None or not told.least <= known.least <= known.most <= told.most:
+            self.offset = told
 
 
 def measure_offset(moment: datetime, began: float, ended: float) -> Offset:
@@ -42,12 +48,11 @@ def measure_offset(moment: datetime, began: float, ended: float) -> Offset:
     return Offset(seconds - ended, seconds - began)
 
 
-def find_lead(ahead: Offset, behind: Offset) -> tuple[timedelta, timedelta]:
-    """By how much one clock is before another: at least, and at most."""
-    return (
-        timedelta(seconds=ahead.least - behind.most),
-        timedelta(seconds=ahead.most - behind.least),
-    )
+def find_lead(ahead: Offset, behind: Offset) -> tuple[timedelta, timedelta] | None:
+    """By how much one clock is before another: at least, and at most. None beyond `LEAD_LIMIT`."""
+    least = timedelta(seconds=ahead.least - behind.most)
+    most = timedelta(seconds=ahead.most - behind.least)
+    return (least, most) if -LEAD_LIMIT <= least <= most <= LEAD_LIMIT else None
 
 
 def _read_date(headers: Mapping[str, str]) -> float | None:

@@ -16,6 +16,7 @@ from app.billing.reports import (
     ReportQuery,
     ReportRow,
     Sums,
+    find_month,
     make_report,
     to_totals,
     write_csv,
@@ -234,3 +235,17 @@ async def test_what_no_team_got_is_a_line_of_the_company(
         {"image_count": 3, "amount": "0.60", "currency": "CNY"}
     ]
     assert before.waste == ()
+
+
+@pytest.mark.parametrize(
+    ("now", "month"),
+    [
+        ("2026-11-27T15:59:59+00:00", (date(2026, 11, 1), date(2026, 11, 27))),
+        ("2026-11-27T16:00:00+00:00", (date(2026, 11, 1), date(2026, 11, 28))),
+        ("2026-11-30T16:00:00+00:00", (date(2026, 12, 1), date(2026, 12, 1))),
+    ],
+)
+def test_this_month_ends_on_the_day_that_it_is_in_the_teams_time_zone(
+    now: str, month: tuple[date, date]
+) -> None:
+    assert find_month(datetime.fromisoformat(now), "Asia/Shanghai") == month

@@ -150,7 +150,7 @@ def test_a_wrong_setting_is_named_without_its_value(
     refused = run_bare("team", "list")
 
     assert refused.code == 1
-    assert "port" in refused.err
+    assert "DASHGATE_PORT" in refused.err
     assert "hidden-word" not in refused.err
 
 

@@ -1,11 +1,18 @@
 """Queries, lists, cancels and uploads: repeated without harm, bounded in time and size."""
 
+import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import quote
 
+import httpx
 import pytest
+from pydantic import SecretStr
 
-from app.dashscope.client import ANSWER_BYTES_LIMIT, TaskWindow, UpstreamTrouble
+from app.dashscope.capped import ANSWER_BYTES_LIMIT
+from app.dashscope.client import DashScope, TaskWindow, UpstreamTrouble
+from app.dashscope.outcomes import NotSent, OutcomeUnknown
 from app.dashscope.payloads import TaskStatus
 from tests.dashscope.upstreams import MODEL, TASK, calling, close, reset
 from tests.emulator.client import QUICK, SLOW, make_picture, open_desk
@@ -60,6 +67,73 @@ async def test_a_list_asks_for_its_window_in_the_upstreams_time() -> None:
         f"/tasks?model_name={MODEL}&start_time=20261123110000&end_time=20261123120000"
         "&page_no=3&page_size=100"
     )
+
+
+async def test_a_list_asks_outward_to_whole_seconds() -> None:
+    nothing = always(reply("200 OK", b'{"data":[]}'))
+    moment = NOON + timedelta(microseconds=1)
+    async with serve(nothing) as wire, calling(f"http://{wire.host}") as upstream:
+        await upstream.list_tasks(TaskWindow(MODEL, moment, moment), page=1)
+
+    assert "start_time=20261123120000&end_time=20261123120001&" in wire.requests[0].target
+
+
+@pytest.mark.parametrize(
+    "task_id", ["a/b", "../b", "a?b", "a#b", "a%2Fb", "a b", "a\nb", "\ufffd"]
+)
+async def test_a_task_is_asked_for_by_its_whole_id_whatever_that_holds(task_id: str) -> None:
+    async with (
+        serve(
+            always(reply("200 OK", b'{"output":{"task_id":"a","task_status":"RUNNING"}}'))
+        ) as wire,
+        calling(f"http://{wire.host}/api/v1") as upstream,
+    ):
+        await upstream.get_task(task_id)
+        await upstream.cancel_task(task_id)
+
+    asked = [request.target for request in wire.requests]
+    assert asked == [f"/api/v1/tasks/{quote(task_id, safe='')}{end}" for end in ("", "/cancel")]
+
+
+@pytest.mark.parametrize("changes", [{"upload_host": "http://a\nb"}, {"policy": "\ud800"}])
+async def test_a_place_to_upload_that_is_none_is_trouble_for_later(
+    changes: dict[str, str],
+) -> None:
+    named = ("policy", "signature", "upload_dir", "upload_host", "oss_access_key_id")
+    policy = dict.fromkeys(named, "x") | changes
+    answer = always(reply("200 OK", json.dumps({"data": policy}).encode()))
+    async with serve(answer) as wire, calling(f"http://{wire.host}") as upstream:
+        with pytest.raises(UpstreamTrouble):
+            await upstream.upload(b"x", model=MODEL, name="a.png")
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyError, RecursionError, httpx.InvalidURL])
+async def test_what_nobody_foresaw_is_trouble_for_later_and_a_create_in_doubt(
+    error: Callable[[str], Exception],
+) -> None:
+    def fail(_: httpx.Request) -> httpx.Response:
+        raise error("odd")
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(fail)) as http:
+        upstream = DashScope("http://upstream", SecretStr("sk-odd"), http, http)
+        with pytest.raises(UpstreamTrouble):
+            await upstream.get_task("t-1")
+        outcome = await upstream.create_task(
+            MODEL, input_fields={}, parameters={}, timeout_seconds=1
+        )
+
+    assert isinstance(outcome, OutcomeUnknown)
+
+
+async def test_a_key_that_no_header_takes_has_sent_nothing() -> None:
+    async with calling("http://upstream.invalid", "sk-\u00e9\u4e2d") as upstream:
+        with pytest.raises(UpstreamTrouble):
+            await upstream.get_task("t-1")
+        outcome = await upstream.create_task(
+            MODEL, input_fields={}, parameters={}, timeout_seconds=1
+        )
+
+    assert isinstance(outcome, NotSent)
 
 
 async def test_a_listed_task_of_a_status_that_nobody_knows_does_not_hide_the_others() -> None:

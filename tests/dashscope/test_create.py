@@ -1,23 +1,20 @@
 """What is known after a create, over real sockets: a task may never be made twice."""
 
 import asyncio
-import socket
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, closing, suppress
-from dataclasses import replace
+from collections.abc import Awaitable, Callable
+from contextlib import closing, suppress
 
 import orjson
 import pytest
 
 from app.dashscope import sending
-from app.dashscope.client import ANSWER_BYTES_LIMIT
-from app.dashscope.outcomes import Accepted, CreateOutcome, NotSent, OutcomeUnknown, Refused
+from app.dashscope.capped import ANSWER_BYTES_LIMIT
+from app.dashscope.outcomes import Accepted, NotSent, OutcomeUnknown, Refused
 from app.dashscope.sending import TooLateToSend
 from tests.dashscope.upstreams import (
     API_KEY,
     MODEL,
-    PATIENCE_SECONDS,
     TASK,
     begin,
     calling,
@@ -32,8 +29,6 @@ from tests.media.wire import Answer, always, reply, serve
 
 ERROR = b'{"code":"InvalidParameter","message":"Model not exist.","request_id":"r-9"}'
 SOON = 0.3
-
-Reader = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 async def test_an_answer_with_a_task_is_accepted_and_carries_what_the_wire_asks() -> None:
@@ -321,113 +316,3 @@ async def test_no_outcome_and_no_repr_shows_the_api_key(answer: Answer) -> None:
         shown = repr(await attempt) + repr(upstream)
 
     assert API_KEY not in shown
-
-
-HEAVY = "x" * 3_000_000
-"""More than any buffer on the way takes in."""
-
-
-async def create_heavy(
-    port: int, *, bytes_per_second: float = 1e6, timeout_seconds: float = PATIENCE_SECONDS
-) -> CreateOutcome:
-    async with calling(f"http://127.0.0.1:{port}") as upstream:
-        return await replace(upstream, slowest_bytes_per_second=bytes_per_second).create_task(
-            MODEL,
-            input_fields={"prompt": HEAVY},
-            parameters={},
-            timeout_seconds=timeout_seconds,
-        )
-
-
-@asynccontextmanager
-async def reading(read: Reader) -> AsyncIterator[int]:
-    """A server that takes in a request as it likes; its port."""
-
-    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError, asyncio.IncompleteReadError), closing(writer):
-            await read(reader, writer)
-
-    listening = socket.socket()
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32 * 1024)
-    listening.bind(("127.0.0.1", 0))
-    server = await asyncio.start_server(take, sock=listening)
-    async with server:
-        yield listening.getsockname()[1]
-
-
-async def test_a_slow_line_has_time_for_a_large_body_and_the_answer_time_begins_after_it() -> None:
-    async def take_slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        for _ in range(6):
-            await asyncio.sleep(SOON / 4)
-            await reader.readexactly(500_000)
-        writer.write(reply("200 OK", TASK))
-        await writer.drain()
-        await reader.read()
-
-    async with reading(take_slowly) as port:
-        outcome = await create_heavy(port, bytes_per_second=2e6, timeout_seconds=SOON)
-
-    assert outcome == Accepted("t-1", "r-1")
-
-
-async def test_a_line_slower_than_that_is_known_to_have_sent_no_request() -> None:
-    async def take_nothing(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        await asyncio.sleep(PATIENCE_SECONDS)
-
-    async with reading(take_nothing) as port:
-        outcome = await create_heavy(port, bytes_per_second=1e9, timeout_seconds=SOON)
-
-    assert isinstance(outcome, NotSent)
-    assert outcome.is_body
-    assert "could not be written whole" in outcome.reason
-
-
-@pytest.mark.parametrize(
-    "answer", [None, b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n"]
-)
-async def test_a_connection_that_ends_amid_the_body_is_known_to_have_sent_no_request(
-    answer: bytes | None,
-) -> None:
-    async def leave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readexactly(1_000)
-        if answer is not None:
-            writer.write(answer)
-            await writer.drain()
-
-    async with reading(leave) as port:
-        outcome = await create_heavy(port)
-
-    assert isinstance(outcome, NotSent)
-    assert outcome.is_body
-
-
-async def test_once_the_last_byte_has_left_silence_is_no_proof() -> None:
-    async def take_all(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
-        length = int(head.lower().split(b"content-length: ")[1].split()[0])
-        await reader.readexactly(length)
-        await asyncio.sleep(PATIENCE_SECONDS)
-
-    async with reading(take_all) as port:
-        outcome = await create_heavy(port, timeout_seconds=SOON)
-
-    assert isinstance(outcome, OutcomeUnknown)
-
-
-async def test_a_refusal_amid_the_body_is_heard() -> None:
-    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readexactly(1_000)
-        writer.write(reply("413 Payload Too Large", b'{"code":"BadRequest.TooLarge"}'))
-        await writer.drain()
-        writer.write_eof()
-        with suppress(ConnectionError):
-            while await reader.read(1 << 20):
-                pass
-
-    async with reading(refuse) as port:
-        outcome = await create_heavy(port)
-
-    assert isinstance(outcome, Refused)
-    assert outcome.code == "BadRequest.TooLarge"

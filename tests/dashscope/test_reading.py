@@ -60,11 +60,27 @@ def test_a_row_that_cannot_be_read_is_counted_and_hides_no_neighbour(row: object
 def test_an_odd_field_of_a_row_leaves_the_row(name: str, value: object) -> None:
     (task,) = page_of(ROW | {name: value}).data
 
+    assert task.gmt_create is None or task.gmt_create.tzinfo is not None
     assert (task.task_id, task.status) == ("t-1", TaskStatus.RUNNING)
+
+
+@pytest.mark.parametrize("made", [str(MADE), "2026-11-23 12:00:00.000", "2026-11-23T04:00:00Z"])
+def test_a_time_in_words_or_digits_is_that_time(made: str) -> None:
+    (task,) = page_of(ROW | {"gmt_create": made}).data
+
+    assert task.gmt_create == datetime.fromtimestamp(MADE / 1_000, UTC)
 
 
 def test_a_row_without_its_time_is_of_any_time() -> None:
     (task,) = page_of({"task_id": "t-1", "status": "RUNNING"}).data
+
+    assert task.gmt_create is None
+
+
+@pytest.mark.parametrize("made", [0, -1, 1, MADE // 1_000, MADE * 1_000, "0", 9e15, False])
+def test_a_time_from_before_or_long_after_the_api_is_none(made: object) -> None:
+    """A zero, or another unit: as a time it would lie outside every create's."""
+    (task,) = page_of(ROW | {"gmt_create": made}).data
 
     assert task.gmt_create is None
 
@@ -142,6 +158,13 @@ def test_a_create_that_names_its_task_is_accepted_whatever_else_it_says(
 def test_no_bytes_raise_anything_but_that_they_are_no_answer(content: bytes) -> None:
     for status in (200, 400, 500):
         read_create(status, {}, content)
+
+
+@pytest.mark.parametrize("task_id", [".", "..", "", " ", "x" * 201, None, True, 1.5, ["t"]])
+def test_what_can_be_no_name_of_a_task_is_none(task_id: object) -> None:
+    body = json.dumps({"output": {"task_id": task_id}}).encode()
+
+    assert isinstance(read_create(200, {}, body), OutcomeUnknown)
 
 
 def test_an_answer_that_is_nested_without_end_is_none() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from app.dashscope.client import UpstreamTrouble
 from app.dashscope.upstream_clock import Offset, UpstreamClock, find_lead, measure_offset
 from app.kit.clock import elapsed_seconds
-from tests.dashscope.upstreams import calling
+from tests.dashscope.upstreams import MODEL, TASK, calling
 from tests.emulator.client import QUICK, HandClock, open_desk
 from tests.media.wire import always, reply, serve
 
@@ -65,11 +65,42 @@ def test_the_lead_that_is_measured_holds_the_true_one(
     clock.note({"date": date}, began, began + out + back)
 
     assert clock.offset is not None
-    least, most = find_lead(clock.offset, ours)
+    lead = find_lead(clock.offset, ours)
+    assert lead is not None
+    least, most = lead
 
     slack = timedelta(milliseconds=1)
     assert least - slack <= timedelta(seconds=ahead) <= most + slack
     assert most - least <= timedelta(seconds=sum(waits) + 1) + slack
+
+
+@pytest.mark.parametrize("year", ["0001", "1970", "2099", "9999"])
+def test_a_date_that_no_clock_in_use_shows_is_no_measure(year: str) -> None:
+    clock = UpstreamClock()
+    clock.note({"date": f"Fri, 31 Dec {year} 23:59:59 GMT"}, 10.0, 12.0)
+
+    assert clock.offset is not None
+    assert find_lead(clock.offset, measure_offset(NOON, 10.0, 12.0)) is None
+
+
+def test_a_vaguer_answer_that_contradicts_nothing_leaves_what_is_known() -> None:
+    clock = UpstreamClock()
+    clock.note({"date": DATE}, 10.0, 10.5)
+    known = clock.offset
+
+    clock.note({"date": DATE}, 2.0, 30.0)
+    assert clock.offset == known
+
+    clock.note({"date": DATE}, 100.0, 130.0)
+    assert clock.offset == Offset(SECONDS - 130.0, SECONDS + 1.0 - 100.0)
+
+
+async def test_an_answer_to_a_create_is_dated_as_well() -> None:
+    answer = always(reply("200 OK", TASK, f"Date: {DATE}"))
+    async with serve(answer) as wire, calling(f"http://{wire.host}") as upstream:
+        await upstream.create_task(MODEL, input_fields={}, parameters={}, timeout_seconds=5)
+
+    assert upstream.clock.offset is not None
 
 
 async def test_an_answer_of_trouble_is_dated_as_well() -> None:

@@ -16,16 +16,17 @@ from app.jobs.core.doubts import REVIEW_CODE
 from app.jobs.core.state import RequeueAsked
 from app.jobs.engine import watch
 from app.jobs.engine.judge import Judge
-from app.jobs.engine.watch import AccountView, list_tasks
+from app.jobs.engine.watch import AccountView, find_answer, list_tasks
 from app.jobs.lifecycle import Fence, Run
 from app.kit.background.pace import Pace
-from app.kit.clock import utc_now
+from app.kit.clock import elapsed_seconds, utc_now
 from tests.dashscope.upstreams import calling
 from tests.emulator.client import HandClock, open_desk
 from tests.factories import MODEL
 from tests.house.sources import list_program
 from tests.jobs.scene import Scene
 from tests.jobs.watcher import KEYS, OPTIONS, RULES, SETTLED, STALE, Watcher, watching
+from tests.media.wire import always, reply, serve
 
 LIES: dict[str, dict[str, Any]] = {
     "empty": {"do": "empty"},
@@ -151,6 +152,22 @@ class TestClocks:
 
             assert (await watcher.job(fence)).status in ("submitting", "running")
             assert len(await scene.attempts_of(fence.job_id)) == 1
+
+    @pytest.mark.parametrize("year", ["0001", "1970", "9999"])
+    async def test_one_answer_out_of_all_time_blinds_nobody(
+        self, watcher: Watcher, year: str
+    ) -> None:
+        fence = await watcher.in_doubt()
+        task_id = await watcher.create()
+        await watcher.desk.now()
+        now = elapsed_seconds()
+        date = f"Fri, 31 Dec {year} 23:59:59 GMT"
+        watcher.desk.view.upstream.clock.note({"date": date}, now, now)
+
+        await watcher.resolve()
+        await watcher.follow()
+
+        assert await watcher.task_of(fence) == task_id
 
     def test_the_engine_asks_no_clock_but_the_databases(self) -> None:
         """A worker's own may be minutes off."""
@@ -390,3 +407,12 @@ async def test_two_reconcilers_at_once_are_not_two_looks(watcher: Watcher) -> No
     await asyncio.gather(*(watcher.resolve() for _ in range(3)))
 
     assert (await watcher.job(fence)).status == "submitting"
+
+
+async def test_an_answer_that_names_another_task_is_none() -> None:
+    """Whose pictures they are would be another's affair."""
+    body = b'{"output":{"task_id":"t-2","task_status":"SUCCEEDED"}}'
+    async with serve(always(reply("200 OK", body))) as wire, calling(f"http://{wire.host}") as api:
+        view = AccountView(api, Pace(1e3), Pace(1e3))
+        assert await find_answer(view, "t-1") is None
+        assert await find_answer(view, "t-2") is not None

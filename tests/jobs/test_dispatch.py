@@ -1,14 +1,16 @@
 """One lane at work over a real emulator: what goes out, what waits, what holds up nobody."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import pytest
 from pydantic import SecretStr
 
 from app.accounts.directory import UpstreamAccount, UpstreamLane
+from app.dashscope import client
 from app.dashscope.client import DashScope
 from app.jobs.core.state import Rules
 from app.jobs.engine import dispatch
@@ -19,15 +21,17 @@ from app.jobs.events import ACCEPTED, QUEUE_CHANGED
 from app.jobs.lifecycle import Run
 from app.kit.postgres.database import Connection
 from app.media.store import PictureMissing, StoreUnavailable
-from tests.dashscope.upstreams import calling
+from tests.dashscope.upstreams import TASK, calling
 from tests.emulator.client import QUICK, Desk, make_picture, open_desk
 from tests.factories import MODEL
 from tests.gateway import find_free_port
 from tests.jobs.scene import Scene, ended_with
 from tests.jobs.test_claim import add_lane, free_lane
 from tests.media.images import make_noise
+from tests.media.wire import Request, reply, serve
 
 CALLER = "sk-desk"
+SLOW_SECONDS = 1.0
 RULES = Rules(settle=timedelta(seconds=70))
 THROTTLED = "Throttling.RateQuota"
 
@@ -122,6 +126,33 @@ async def test_an_input_too_large_for_the_body_is_uploaded_first(lane: Lane) -> 
     (line,) = await lane.lines()
     answer = await lane.upstream.wait_for(str(line["task_id"]))
     assert answer["output"]["task_status"] == "SUCCEEDED"
+
+
+async def test_an_input_on_its_way_up_a_slow_line_has_time_by_its_size(
+    lane: Lane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Longer than all the rest may take; what goes up so is not in the create's own body."""
+    lane.prepare_seconds = SLOW_SECONDS / 2
+    monkeypatch.setattr(client, "UPLOAD_TIMEOUT_SECONDS", SLOW_SECONDS / 2)
+    lane.inputs["a"] = make_noise("BMP", 1_700, 1_600)
+    job_id = await lane.scene.accept(images=[{**stored("a"), "content_type": "image/bmp"}])
+
+    async def answer(request: Request, writer: asyncio.StreamWriter) -> None:
+        if request.target.startswith("/uploads"):
+            named = ("policy", "signature", "upload_dir", "oss_access_key_id")
+            policy = dict.fromkeys(named, "x") | {"upload_host": f"http://{wire.host}/form"}
+            writer.write(reply("200 OK", json.dumps({"data": policy}).encode()))
+        elif request.target == "/form":
+            await asyncio.sleep(SLOW_SECONDS)
+            writer.write(reply("200 OK"))
+        else:
+            writer.write(reply("200 OK", TASK))
+
+    async with serve(answer) as wire, calling(f"http://{wire.host}") as api:
+        lane.api = replace(api, slowest_bytes_per_second=1e6)
+        await lane.work()
+
+    assert (await lane.scene.get(job_id)).status == "running"
 
 
 async def test_a_job_whose_input_is_lost_ends_and_the_next_one_goes_out(lane: Lane) -> None:

@@ -105,3 +105,13 @@ def test_where_tasks_contradict_each_other_all_that_they_say_is_kept() -> None:
 
 def test_nothing_is_measured_without_a_known_task() -> None:
     assert measure_skew((OLDER,), shown(YOUNGER)) is None
+
+
+@pytest.mark.parametrize("ahead", [timedelta(days=-9_000), timedelta(days=9_000)])
+def test_a_row_from_years_away_measures_nothing(ahead: timedelta) -> None:
+    good = shown(OLDER)
+
+    assert measure_skew((OLDER, YOUNGER), good + shown(YOUNGER, ahead=ahead)) == measure_skew(
+        (OLDER,), good
+    )
+    assert measure_skew((YOUNGER,), shown(YOUNGER, ahead=ahead)) is None

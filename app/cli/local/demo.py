@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.billing.reports import ReportQuery, make_report
+from app.billing.reports import ReportQuery, find_month, make_report
 from app.cli.client import Refused, calling, fetch, save
 from app.cli.context import load_settings
 from app.cli.local.dashscope_calls import create_task, query_task, upload_picture
@@ -156,11 +156,11 @@ def _watch(machine: Machine, client: httpx.Client, task_id: str) -> dict[str, An
 
 async def _print_usage(machine: Machine) -> None:
     engine = make_engine(machine.database_url, pool_size=1)
-    today = utc_now().date()
     try:
         async with make_sessions(engine)() as session:
             team = await get_team(session, TEAM)
-            query = ReportQuery(today.replace(day=1), today, ("team",), team.id)
+            first, today = find_month(utc_now(), team.timezone)
+            query = ReportQuery(first, today, ("team",), team.id)
             made = await make_report(session, query)
     finally:
         await engine.dispose()

@@ -202,7 +202,7 @@ def _choose_log_format(settings: Settings, options: MachineOptions) -> str:
     """For people where people look on, unless the environment says otherwise."""
     if "log_format" in settings.model_fields_set or options.logs_to_files:
         return settings.log_format
-    return "console" if sys.stderr.isatty() else settings.log_format
+    return "text" if sys.stderr.isatty() else settings.log_format
 
 
 def _make_children(

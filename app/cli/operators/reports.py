@@ -5,7 +5,6 @@ from datetime import date
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
-from zoneinfo import ZoneInfo
 
 import typer
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -16,6 +15,7 @@ from app.billing.reports import (
     ReportRow,
     Sums,
     Waste,
+    find_month,
     make_report,
     to_totals,
     write_csv,
@@ -58,15 +58,17 @@ def report(
     shape = ReportFormat.JSON if as_json else format
     if out is not None and shape is not ReportFormat.CSV:
         raise typer.BadParameter("--out is for --format csv")
-    last = to_day or utc_now().astimezone(ZoneInfo(DEFAULT_TIMEZONE)).date()
-    first = from_day or last.replace(day=1)
     groups = split_list(group_by) or ("team",)
 
-    async def work(session: AsyncSession) -> Report:
-        team_id = (await get_team(session, team)).id if team is not None else None
-        return await make_report(session, ReportQuery(first, last, groups, team_id))
+    async def work(session: AsyncSession) -> tuple[ReportQuery, Report]:
+        asked = await get_team(session, team) if team is not None else None
+        zone, team_id = (asked.timezone, asked.id) if asked else (DEFAULT_TIMEZONE, None)
+        _, today = find_month(utc_now(), zone)
+        last = to_day or today
+        query = ReportQuery(from_day or last.replace(day=1), last, groups, team_id)
+        return query, await make_report(session, query)
 
-    made = in_transaction(work)
+    query, made = in_transaction(work)
     match shape:
         case ReportFormat.JSON:
             print_json(
@@ -80,7 +82,8 @@ def report(
             _write_csv(made, out)
         case ReportFormat.TABLE:
             _print(made)
-            say(f"{first} to {last}, days of each team's time zone, as of {made.as_of:%H:%M} UTC.")
+            span = f"{query.from_day} to {query.to_day}"
+            say(f"{span}, days of each team's time zone, as of {made.as_of:%H:%M} UTC.")
 
 
 def _write_csv(made: Report, out: Path | None) -> None:

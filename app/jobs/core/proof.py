@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from app.dashscope.payloads import ListedTask
+from app.dashscope.upstream_clock import LEAD_LIMIT
 from app.jobs.core.candidates import CLOCK_MARGIN, ClockSkew, OpenCreate, Period
 from app.jobs.core.state import ListProof
 
@@ -57,13 +58,14 @@ def measure_skew(known: Sequence[KnownTask], tasks: Sequence[ListedTask]) -> Clo
     """The clock that dates the list's tasks against ours, by tasks whose creation we dated too.
 
     Each was made between its intent and its answer. None without any. Where they contradict each
-    other the clock was set meanwhile, and all that they say is kept.
+    other the clock was set meanwhile, and all that they say is kept, but for what no clock shows.
     """
     made_at = {task.task_id: task.gmt_create for task in tasks}
     bounds = [
         (made - one.answered_at, made - one.intended_at)
         for one in known
         if (made := made_at.get(one.task_id)) is not None
+        and abs(made - one.answered_at) <= LEAD_LIMIT
     ]
     if not bounds:
         return None

@@ -13,6 +13,7 @@ import structlog
 from app.accounts.directory import UpstreamAccount, load_accounts
 from app.dashscope.client import DashScope, UpstreamHttp
 from app.dashscope.sending import CREATE_BYTES_LIMIT
+from app.dashscope.upstream_clock import UpstreamClock
 from app.jobs.core.state import Rules
 from app.jobs.engine.dispatch import LaneDesk, Nudges, work_lane
 from app.jobs.engine.follow import AccountDesk, Patience, follow_account
@@ -166,6 +167,7 @@ class Section:
 
     def _loops(self, orchestra: Orchestra) -> Iterator[Coroutine[Any, Any, None]]:
         account, timings = self.account, orchestra.timings
+        clock = UpstreamClock()
         clients = [
             DashScope(
                 account.base_url,
@@ -173,6 +175,7 @@ class Section:
                 orchestra.queries,
                 orchestra.creates,
                 slowest_bytes_per_second=timings.slowest_bytes_per_second,
+                clock=clock,
             )
             for lane in account.lanes
         ]

@@ -92,7 +92,8 @@ class AccountDesk:
         upstream_clock = self.view.upstream.clock.offset
         told = None
         if upstream_clock is not None and self.database_clock is not None:
-            told = ClockSkew(*find_lead(upstream_clock, self.database_clock))
+            lead = find_lead(upstream_clock, self.database_clock)
+            told = None if lead is None else ClockSkew(*lead)
         if told is None or self.known_skew is None:
             return told or self.known_skew or ClockSkew()
         return told.including(self.known_skew)

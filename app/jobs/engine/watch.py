@@ -81,10 +81,14 @@ async def find_answer(view: AccountView, task_id: str) -> TaskAnswer | None:
     """What the upstream says of one task; None when it says nothing this time."""
     await view.query_pace.take()
     try:
-        return await view.upstream.get_task(task_id)
+        answer = await view.upstream.get_task(task_id)
     except UpstreamTrouble as error:
         log.warning("task.query_failed", task_id=task_id, reason=str(error))
         return None
+    if answer.output.task_id != task_id:
+        log.error("task.answered_as_another", task_id=task_id, named=answer.output.task_id)
+        return None
+    return answer
 
 
 async def cancel_task(view: AccountView, task_id: str) -> bool:
