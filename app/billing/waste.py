@@ -36,15 +36,20 @@ from jobs, (
   select $3::int - coalesce(sum{IMAGES}, 0)::int as more from ledger_entries
   where kind = '{WASTE}' and upstream_task_id = $2
 ) as booked
-where id = $1 and more > 0
+where id = $1 and more > 0 and not exists (
+  select from attempts as owners where owners.upstream_task_id = $2 and owners.job_id <> $1
+    and coalesce(owners.error_code, '') not in ('given_up', 'task_lost')
+)
 """
+"""The task of an attempt that counts on it is that one's to book."""
 
 _TAKE_BACK = f"""
 insert into ledger_entries
   (job_id, team_id, kind, debit, credit, amount, currency, image_count, at, upstream_task_id)
 select job_id, team_id, '{WASTE}', '{COMPANY}', '{WASTE}',
   sum{AMOUNT}, currency, sum{IMAGES}, now(), $1
-from ledger_entries where kind = '{WASTE}' and upstream_task_id = $1
+from ledger_entries
+where kind = '{WASTE}' and upstream_task_id = $1 and job_id is distinct from $2
 group by job_id, team_id, currency having sum{IMAGES} > 0
 """
 
@@ -89,10 +94,16 @@ async def book_waste(
         await connection.execute(_BOOK, job_id, task_id, image_count)
 
 
-async def take_back_waste(connection: Connection, task_id: str) -> None:
-    """Undo, by entries the other way, the waste of a task that turns out to be another job's."""
+async def take_back_waste(
+    connection: Connection, task_id: str, *, but_of: UUID | None = None
+) -> None:
+    """Undo, by entries the other way, the waste of a task that turns out to be another job's.
+
+    What the job `but_of` has booked stays. Whoever takes a task calls this after having written
+    so: under the lock, a booking either sees that or is seen here.
+    """
     await connection.execute(_LOCK_TASK, task_id)
-    await connection.execute(_TAKE_BACK, task_id)
+    await connection.execute(_TAKE_BACK, task_id, but_of)
 
 
 async def find_waste_drift(connection: Connection) -> list[WasteDrift]:

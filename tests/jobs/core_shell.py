@@ -21,7 +21,7 @@ from app.jobs.core.candidates import (
     to_upstream_period,
     weigh,
 )
-from app.jobs.core.content import match_content
+from app.jobs.core.content import count_unclaimed, match_content
 from app.jobs.core.decide import decide
 from app.jobs.core.proof import KnownTask, Look, measure_skew, weigh_list
 from app.jobs.core.state import (
@@ -115,6 +115,7 @@ class Shell:
                 return False
             self.take_back(owner, start.task_id)
         self.owners[start.task_id] = job.job_id
+        self.wasted.pop(start.task_id, None)
         return True
 
     def write_attempt(self, job: Job, run: RunState, decision: Decision) -> None:
@@ -122,8 +123,10 @@ class Shell:
         match requeue:
             case Run(task_id=task_id, adopted=False) if run.intended_at is not None:
                 self.known[task_id] = KnownTask(task_id, run.intended_at, self.now)
-            case Disown(task_id=task_id):
+            case Disown(task_id=task_id, unclaimed=unclaimed):
                 del self.owners[task_id]
+                if unclaimed:
+                    self.wasted[task_id] = unclaimed
                 job.left_out.add(task_id)
             case Collect():
                 job.delivered = run.task_id
@@ -323,6 +326,8 @@ class Shell:
                 self.wasted[task_id] = task.n
             elif status.is_final and status is not TaskStatus.UNKNOWN and not is_ours:
                 self.forget_guess(job, task_id)
+                if unclaimed := count_unclaimed(answer, prompt=job.prompt):
+                    self.wasted[task_id] = unclaimed
 
     def forget_guess(self, job: Job, task_id: str) -> None:
         """The task is open to the create that made it; what this job's made is unknown again."""

@@ -252,7 +252,7 @@ class TestWatched:
             ({}, True, "wasted", 1),
             ({}, False, "wasted", 1),
             ({"n": 3}, True, "wasted", 3),
-            ({"n": 3}, False, "foreign", 0),
+            ({"n": 3}, False, "foreign", 3),
             ({"prompt": "another's"}, False, "foreign", 0),
             ({"size": "1*1"}, True, "free", 0),
         ],

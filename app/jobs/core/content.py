@@ -14,9 +14,23 @@ def match_content(answer: TaskAnswer, *, prompt: str, n: int) -> Match:
         return Match.NOTHING
     if status is not TaskStatus.SUCCEEDED:
         return Match.UNSEEN
+    is_same = _read_prompts(answer) == {_fold(prompt)} and len(answer.output.results) == n
+    return Match.SAME if is_same else Match.OTHER
+
+
+def count_unclaimed(answer: TaskAnswer, *, prompt: str) -> int:
+    """Images billed for a task that is not shown to be this prompt's, nor to be another's.
+
+    Its number of pictures is not the one that was asked, or it echoes nothing.
+    """
+    if answer.output.task_status is not TaskStatus.SUCCEEDED:
+        return 0
+    return answer.image_count if _read_prompts(answer) <= {_fold(prompt)} else 0
+
+
+def _read_prompts(answer: TaskAnswer) -> set[str]:
     results = answer.output.results
-    echoed = {_fold(item.orig_prompt) for item in results if item.orig_prompt is not None}
-    return Match.SAME if echoed == {_fold(prompt)} and len(results) == n else Match.OTHER
+    return {_fold(item.orig_prompt) for item in results if item.orig_prompt is not None}
 
 
 def _fold(prompt: str) -> str:

@@ -12,7 +12,7 @@ import structlog
 
 from app.dashscope.payloads import TaskAnswer, TaskStatus
 from app.jobs.core.candidates import OpenCreate, group_by_window, weigh
-from app.jobs.core.content import match_content
+from app.jobs.core.content import count_unclaimed, match_content
 from app.jobs.core.state import Match
 from app.jobs.engine.follow import AccountDesk
 from app.jobs.engine.reconcile import (
@@ -88,7 +88,7 @@ async def _settle(desk: AccountDesk, orphan: Record) -> None:
     state = _judge(orphan, answer)
     if state is None:
         return
-    image_count = answer.image_count if state == "wasted" else 0
+    image_count = _count_billed(orphan, answer, state)
     async with transaction(desk.pool) as connection:
         settled = await settle_orphan(connection, task_id, state, image_count=image_count)
     if settled:
@@ -97,17 +97,28 @@ async def _settle(desk: AccountDesk, orphan: Record) -> None:
 
 def _judge(orphan: Record, answer: TaskAnswer) -> str | None:
     """What an orphan has come to; None while it goes on."""
-    match answer.output.task_status:
-        case TaskStatus.FAILED:
-            return "free"
-        case TaskStatus.CANCELED:
-            return "canceled"
+    status = answer.output.task_status
+    if status in (TaskStatus.FAILED, TaskStatus.CANCELED):
+        if orphan["is_ours"] and answer.image_count:
+            return "wasted"
+        return "free" if status is TaskStatus.FAILED else "canceled"
+    match status:
         case TaskStatus.UNKNOWN:
             return "lost" if orphan["age"] > UPSTREAM_MEMORY else None
         case TaskStatus.SUCCEEDED:
             match = match_content(answer, prompt=orphan["prompt"], n=orphan["n"])
             return "wasted" if orphan["is_ours"] or match is Match.SAME else "foreign"
     return None
+
+
+def _count_billed(orphan: Record, answer: TaskAnswer, state: str) -> int:
+    """Images that are the company's, as far as can be told of a task in that state."""
+    match state:
+        case "wasted":
+            return answer.image_count
+        case "foreign":
+            return count_unclaimed(answer, prompt=orphan["prompt"])
+    return 0
 
 
 _LOAD_ORPHANS = """

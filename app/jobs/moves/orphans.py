@@ -16,6 +16,7 @@ async def note_orphan(connection: Connection, fence: Fence, orphan: Orphan) -> b
     )
     if noted is None:
         return False
+    await take_back_waste(connection, orphan.task_id, but_of=fence.job_id)
     await write_event(
         connection,
         fence.job_id,
@@ -30,16 +31,15 @@ async def settle_orphan(
 ) -> bool:
     """End the watch over an orphan, booking what it cost as waste; False when it was ended.
 
-    One that is no waste of its job has not been shown to be its create's: what that one made is
-    unknown again, and the task is open to the create that did make it.
+    One that is not shown to be its create's is open to the create that did make it, and what its
+    job's create made is unknown again. What such a one cost is waste until then.
     """
     row = await connection.fetchrow(_SETTLE, task_id, state, image_count)
     if row is None:
         return False
-    if state == "wasted":
-        await book_waste(connection, row["job_id"], task_id, billed=image_count)
-    else:
+    if state != "wasted":
         await connection.execute(_FORGET, task_id)
+    await book_waste(connection, row["job_id"], task_id, billed=image_count)
     await write_event(
         connection,
         row["job_id"],

@@ -2,6 +2,7 @@
 
 from uuid import UUID
 
+from app.billing.waste import book_waste, take_back_waste
 from app.jobs.events import PICTURES_WAITING, QUEUE_CHANGED, wake, write_event
 from app.jobs.lifecycle import (
     UPSTREAM_MEMORY,
@@ -51,6 +52,7 @@ async def start_run(connection: Connection, fence: Fence, decision: Run) -> None
         decision.task_id,
         decision.request_id,
     )
+    await take_back_waste(connection, decision.task_id)
     await write_event(
         connection,
         fence.job_id,
@@ -151,11 +153,17 @@ async def disown_run(connection: Connection, fence: Fence, decision: Disown) -> 
     if disowned is None:
         raise StaleRun
     await connection.execute(_LEAVE_OUT, fence.job_id, fence.attempt, decision.task_id)
+    await book_waste(connection, fence.job_id, decision.task_id, billed=decision.unclaimed)
     await write_event(
         connection,
         fence.job_id,
         "job.disowned",
-        {"attempt": fence.attempt, "task_id": decision.task_id, "reason": decision.reason},
+        {
+            "attempt": fence.attempt,
+            "task_id": decision.task_id,
+            "reason": decision.reason,
+            "image_count": decision.unclaimed,
+        },
     )
 
 
