@@ -36,12 +36,11 @@ from jobs, (
   select $3::int - coalesce(sum{IMAGES}, 0)::int as more from ledger_entries
   where kind = '{WASTE}' and upstream_task_id = $2
 ) as booked
-where id = $1 and more > 0 and not exists (
-  select from attempts as owners where owners.upstream_task_id = $2 and owners.job_id <> $1
+where id = $1 and more > 0 and ($4 or not exists (
+  select from attempts as owners where owners.upstream_task_id = $2
     and coalesce(owners.error_code, '') not in ('given_up', 'task_lost')
-)
+))
 """
-"""The task of an attempt that counts on it is that one's to book."""
 
 _TAKE_BACK = f"""
 insert into ledger_entries
@@ -81,17 +80,23 @@ def count_waste(billed: int | None, delivered: int) -> int:
 
 
 async def book_waste(
-    connection: Connection, job_id: UUID, task_id: str, *, billed: int | None, delivered: int = 0
+    connection: Connection,
+    job_id: UUID,
+    task_id: str,
+    *,
+    billed: int | None,
+    delivered: int = 0,
+    is_own: bool = False,
 ) -> None:
     """Put down what a task was billed for and no team got, at its job's price.
 
     The book remembers the task: whoever books it again, or beside another, adds only what is
-    missing.
+    missing. A task of an attempt that counts on it is its own to book, and nobody else's.
     """
     image_count = count_waste(billed, delivered)
     if image_count:
         await connection.execute(_LOCK_TASK, task_id)
-        await connection.execute(_BOOK, job_id, task_id, image_count)
+        await connection.execute(_BOOK, job_id, task_id, image_count, is_own)
 
 
 async def take_back_waste(

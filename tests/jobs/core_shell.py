@@ -116,6 +116,7 @@ class Shell:
             self.take_back(owner, start.task_id)
         self.owners[start.task_id] = job.job_id
         self.wasted.pop(start.task_id, None)
+        self.orphans.pop(start.task_id, None)
         return True
 
     def write_attempt(self, job: Job, run: RunState, decision: Decision) -> None:

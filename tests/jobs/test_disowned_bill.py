@@ -144,3 +144,52 @@ async def test_a_task_too_many_that_did_not_succeed_and_was_billed_all_the_same_
 
     assert await count_waste(watcher) == {fence.job_id: 1}
     await expect_bill(watcher, delivered=0, wasted=1)
+
+
+class TestOwnNextCreate:
+    """A look for a job's first create finds what its second one has made."""
+
+    @pytest.mark.parametrize("is_settled", [True, False], ids=["booked", "watched"])
+    async def test_what_a_create_is_answered_with_is_no_task_too_many(
+        self, watcher: Watcher, is_settled: bool
+    ) -> None:
+        again, task_id = await found_late(watcher)
+        if is_settled:
+            await watcher.settle()
+
+        await watcher.hear_accepted(again, task_id)
+        await deliver_one(watcher, again)
+        await watcher.settle()
+
+        assert await count_waste(watcher) == {}
+        assert await watcher.orphans() == {task_id: "foreign"}
+
+    async def test_nor_if_the_look_and_the_answer_cross(self, watcher: Watcher) -> None:
+        """The look writes the task down while the answer is being written."""
+        again, task_id = await found_late(watcher)
+        await watcher.hear_accepted(again, task_id)
+        await watcher.scene.pool.execute("update orphans set state = 'watched', settled_at = null")
+
+        await watcher.settle()
+        await deliver_one(watcher, again)
+
+        assert await count_waste(watcher) == {}
+        assert await watcher.orphans() == {task_id: "foreign"}
+
+
+async def found_late(watcher: Watcher) -> tuple[Fence, str]:
+    """A job's second create, and its task, put down as one that the first had made."""
+    first = await watcher.given_up(n=1)
+    submission = await watcher.scene.claim(lane_id=watcher.scene.lane_id)
+    again = submission.fence
+    assert (again.job_id, again.attempt) == (first.job_id, 2)
+    task_id = await watcher.ended(n=1)
+    await watcher.scene.decide(first, Orphan(task_id, "late", is_ours=False))
+    assert await watcher.orphans() == {task_id: "watched"}
+    return again, task_id
+
+
+async def deliver_one(watcher: Watcher, fence: Fence) -> None:
+    await follow_to_end(watcher, fence)
+    await watcher.scene.keep(fence, 0)
+    await watcher.scene.finish(fence)
