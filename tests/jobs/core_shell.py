@@ -26,6 +26,7 @@ from app.jobs.core.decide import decide
 from app.jobs.core.proof import KnownTask, Look, measure_skew, weigh_list
 from app.jobs.core.state import (
     Answered,
+    Candidate,
     Event,
     Listed,
     Match,
@@ -158,8 +159,16 @@ class Shell:
                 known = set(self.owners) | set(self.orphans) | job.left_out
                 for task in pick_unattached(create, listed, known):
                     candidate = weigh(create, task, self.read(task, job), self.rivals())
-                    if candidate.match is Match.SAME and not candidate.is_contested:
+                    if candidate.is_contested:
+                        continue
+                    if candidate.match is Match.SAME or self.is_unclaimed(job, candidate):
                         self.orphans[task.task_id] = (job.job_id, False)
+
+    def is_unclaimed(self, job: Job, candidate: Candidate) -> bool:
+        if candidate.match is not Match.OTHER or candidate.task_id in self.wasted:
+            return False
+        answer = self.upstream.answer(candidate.task_id, self.now)
+        return count_unclaimed(answer, prompt=job.prompt) > 0
 
     def read(self, task: ListedTask, job: Job) -> Match:
         if not task.status.is_final:

@@ -10,7 +10,7 @@ from app.jobs.engine import strays
 from app.jobs.engine.watch import AccountView, find_answer
 from app.jobs.explain.load import load_facts
 from app.jobs.explain.story import tell_story
-from app.jobs.lifecycle import Doubt, Fence, Orphan, Run
+from app.jobs.lifecycle import Doubt, Fence, Orphan, Requeue, Run
 from app.kit.postgres.database import transaction
 from tests.jobs.test_waste import expect_bill, follow_to_end
 from tests.jobs.test_waste_once import count_waiting, count_waste
@@ -193,3 +193,63 @@ async def deliver_one(watcher: Watcher, fence: Fence) -> None:
     await follow_to_end(watcher, fence)
     await watcher.scene.keep(fence, 0)
     await watcher.scene.finish(fence)
+
+
+class TestNeverAdopted:
+    """A task that had ended before the first look, and was not taken for the job's."""
+
+    async def test_what_a_given_up_create_made_too_much_of_is_waste(
+        self, watcher: Watcher
+    ) -> None:
+        fence, task_id = await given_up_with_extra(watcher)
+
+        for _ in range(3):
+            await watcher.find_late()
+            await watcher.settle()
+
+        assert await count_waste(watcher) == {fence.job_id: 3}
+        assert await watcher.orphans() == {task_id: "foreign"}
+
+    async def test_two_that_may_have_made_it_do_not_take_turns(self, watcher: Watcher) -> None:
+        await given_up_with_extra(watcher, others=1)
+
+        for _ in range(3):
+            await watcher.find_late()
+            await watcher.settle()
+
+        assert sum((await count_waste(watcher)).values()) == 3
+        entries = await watcher.waste()
+        assert len(entries) == 1
+
+    async def test_it_is_left_to_the_create_that_asked_for_as_many(self, watcher: Watcher) -> None:
+        author = await watcher.in_doubt(n=3)
+        other = await watcher.in_doubt(await watcher.add_lane(), n=2)
+        task_id = await watcher.ended(n=3)
+        await give_up(watcher, other)
+        await watcher.find_late()
+        assert await watcher.orphans() == {}
+
+        await give_up(watcher, author)
+        for _ in range(3):
+            await watcher.find_late()
+            await watcher.settle()
+
+        assert await watcher.orphans() == {task_id: "wasted"}
+        assert await count_waste(watcher) == {author.job_id: 3}
+
+
+async def given_up_with_extra(watcher: Watcher, *, others: int = 0) -> tuple[Fence, str]:
+    """A create that was given up although its task made one picture too many; and others."""
+    await watcher.upstream.arm({"on": "task", "do": "extra"})
+    fence = await watcher.in_doubt(n=2)
+    doubts = [fence] + [
+        await watcher.in_doubt(await watcher.add_lane(), n=2) for _ in range(others)
+    ]
+    task_id = await watcher.ended(n=2)
+    for each in doubts:
+        await give_up(watcher, each)
+    return fence, task_id
+
+
+async def give_up(watcher: Watcher, fence: Fence) -> None:
+    await watcher.scene.decide(fence, Requeue("absent", "not_created", "nothing was found"))

@@ -197,13 +197,13 @@ async def find_unattached(
 
 async def find_match(desk: AccountDesk, task: ListedTask, create: OpenCreate) -> Match:
     """Whose a task is by its own words; unseen while it goes on or cannot be asked for."""
-    answer = await _find_final(desk, task.task_id) if task.status.is_final else None
+    answer = await find_final(desk, task.task_id) if task.status.is_final else None
     if answer is None:
         return Match.UNSEEN
     return match_content(answer, prompt=create.prompt, n=create.n)
 
 
-async def _find_final(desk: AccountDesk, task_id: str) -> TaskAnswer | None:
+async def find_final(desk: AccountDesk, task_id: str) -> TaskAnswer | None:
     """Asked for once, however many creates may have made it: what has ended stays as it is.
 
     That the upstream does not know a task is no end: it may know it again.

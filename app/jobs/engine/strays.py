@@ -10,13 +10,14 @@ from functools import partial
 
 import structlog
 
-from app.dashscope.payloads import TaskAnswer, TaskStatus
+from app.dashscope.payloads import ListedTask, TaskAnswer, TaskStatus
 from app.jobs.core.candidates import OpenCreate, group_by_window, weigh
 from app.jobs.core.content import count_unclaimed, match_content
 from app.jobs.core.state import Match
 from app.jobs.engine.follow import AccountDesk
 from app.jobs.engine.reconcile import (
     GIVEN_UP,
+    find_final,
     find_match,
     find_unattached,
     list_for,
@@ -66,8 +67,22 @@ async def _find_late_of(desk: AccountDesk, model: str, creates: Sequence[OpenCre
     for create in creates:
         for task in await find_unattached(desk, create, tasks):
             match = await find_match(desk, task, create)
-            if match is Match.SAME and not weigh(create, task, match, rivals).is_contested:
+            if weigh(create, task, match, rivals).is_contested:
+                continue
+            if match is Match.SAME or await _is_unclaimed(desk, create, task, match):
                 await _put_down(desk, create, task.task_id)
+
+
+async def _is_unclaimed(
+    desk: AccountDesk, create: OpenCreate, task: ListedTask, match: Match
+) -> bool:
+    """Whether it was billed, may be the create's by its words, and is put down for none so far."""
+    if match is not Match.OTHER:
+        return False
+    answer = await find_final(desk, task.task_id)
+    if answer is None or not count_unclaimed(answer, prompt=create.prompt):
+        return False
+    return not await desk.pool.fetchval(_IS_PUT_DOWN, task.task_id)
 
 
 async def _put_down(desk: AccountDesk, create: OpenCreate, task_id: str) -> None:
@@ -120,6 +135,8 @@ def _count_billed(orphan: Record, answer: TaskAnswer, state: str) -> int:
             return count_unclaimed(answer, prompt=orphan["prompt"])
     return 0
 
+
+_IS_PUT_DOWN = "select exists (select from orphans where upstream_task_id = $1)"
 
 _LOAD_ORPHANS = """
 select orphans.upstream_task_id, orphans.is_ours, now() - orphans.found_at as age, jobs.prompt,
