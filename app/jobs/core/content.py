@@ -7,7 +7,7 @@ from app.jobs.core.state import Match
 def match_content(answer: TaskAnswer, *, prompt: str, n: int) -> Match:
     """Whether an upstream task was made by a request of this prompt and number of pictures.
 
-    A task that does not echo its prompt cannot be shown to be anybody's: it is another's.
+    One that echoes no prompt, or the same and has another number of results, cannot be told.
     """
     status = answer.output.task_status
     if status in (TaskStatus.FAILED, TaskStatus.CANCELED):
@@ -16,7 +16,10 @@ def match_content(answer: TaskAnswer, *, prompt: str, n: int) -> Match:
         return Match.UNSEEN
     results = answer.output.results
     echoed = {_fold(item.orig_prompt) for item in results if item.orig_prompt is not None}
-    return Match.SAME if echoed == {_fold(prompt)} and len(results) == n else Match.OTHER
+    is_same = echoed == {_fold(prompt)}
+    if is_same and len(results) == n:
+        return Match.SAME
+    return Match.UNCLEAR if is_same or not echoed else Match.OTHER
 
 
 def _fold(prompt: str) -> str:

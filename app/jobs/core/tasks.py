@@ -42,7 +42,7 @@ def after_answer(
         return _after_unknown(run, news, now, rules)
     if run.is_adopted:
         match = match_content(answer, prompt=run.prompt, n=run.n)
-        if match in (Match.OTHER, Match.NOTHING):
+        if match in (Match.UNCLEAR, Match.OTHER, Match.NOTHING):
             reason = "the task that was found is not known to be this job's"
             return (Disown(answer.output.task_id, reason),)
     match status:

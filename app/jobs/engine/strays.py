@@ -32,7 +32,9 @@ from app.kit.postgres.database import Record, transaction
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 LATE_WATCH = timedelta(hours=1)
-"""How long a create that was given up is looked for: see the decision record on one create."""
+"""Until how long after a create was given up its task may be made."""
+LONGEST_RUN = timedelta(hours=3, minutes=10)
+"""And how much longer it is looked for: whose it is, it tells at its end."""
 BATCH = 50
 LATE_REASON = "the upstream made it after its create had been given up"
 
@@ -50,7 +52,7 @@ async def find_late_tasks(desk: AccountDesk, model: str) -> bool:
 
     A task that an open create may have made is left to that one first.
     """
-    creates = await load_creates(desk, model, GIVEN_UP, LATE_WATCH)
+    creates = await load_creates(desk, model, GIVEN_UP, LATE_WATCH, LONGEST_RUN)
     await desk.apart("late tasks").each(
         group_by_window(creates), partial(_find_late_of, desk, model), key=name_group
     )
