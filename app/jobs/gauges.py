@@ -187,12 +187,14 @@ ORPHANS = Group(
     "orphans",
     """
     select count(*) filter (where state = 'watched') as orphans_watched,
-        coalesce(sum(image_count) filter (where state = 'wasted'), 0) as orphans_wasted_images
+        coalesce(sum(image_count) filter (where state = 'wasted'), 0) as orphans_wasted_images,
+        (select coalesce(sum(image_count), 0) from daily_waste) as wasted_images
     from orphans
     """,
     {
         "orphans_watched": "Tasks beyond their job's whose end is not known yet.",
-        "orphans_wasted_images": "Images that the upstream billed beyond what was delivered.",
+        "orphans_wasted_images": "Images of such tasks that the upstream billed.",
+        "wasted_images": "All images that the upstream billed and no team got.",
     },
 )
 

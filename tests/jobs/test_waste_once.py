@@ -143,14 +143,20 @@ class TestWhoseItWas:
 
 
 class TestOnce:
-    async def test_a_task_is_booked_once_however_many_book_it(self, watcher: Watcher) -> None:
+    async def test_who_books_a_task_beside_another_waits_and_adds_nothing(
+        self, watcher: Watcher
+    ) -> None:
+        pool = watcher.scene.pool
         fence = await watcher.sent(n=2)
 
         async def book() -> None:
-            async with transaction(watcher.scene.pool) as connection:
+            async with transaction(pool) as connection:
                 await book_waste(connection, fence.job_id, "task-1", billed=2, delivered=1)
 
-        await asyncio.gather(*(book() for _ in range(4)))
+        async with asyncio.TaskGroup() as group, transaction(pool) as connection:
+            await book_waste(connection, fence.job_id, "task-1", billed=2, delivered=1)
+            group.create_task(book())
+            await wait_until(lambda: count_waiting(watcher, 1))
 
         assert await watcher.waste() == [(fence.job_id, "0.20", 1)]
 

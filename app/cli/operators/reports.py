@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.billing.money import format_amount
 from app.billing.reports import (
     Report,
     ReportQuery,
@@ -80,6 +81,9 @@ def report(
             )
         case ReportFormat.CSV:
             _write_csv(made, out)
+            for waste in made.waste:
+                amount = f"{format_amount(waste.amount)} {waste.currency}"
+                say(f"waste, in no row: {waste.image_count} images, {amount}, of the company.")
         case ReportFormat.TABLE:
             _print(made)
             span = f"{query.from_day} to {query.to_day}"
