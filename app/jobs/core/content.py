@@ -7,7 +7,8 @@ from app.jobs.core.state import Match
 def match_content(answer: TaskAnswer, *, prompt: str, n: int) -> Match:
     """Whether an upstream task was made by a request of this prompt and number of pictures.
 
-    One that echoes no prompt, or the same and has another number of results, cannot be told.
+    One that is billed and echoes no prompt, or the same with another number of results, cannot be
+    told.
     """
     status = answer.output.task_status
     if status in (TaskStatus.FAILED, TaskStatus.CANCELED):
@@ -19,7 +20,8 @@ def match_content(answer: TaskAnswer, *, prompt: str, n: int) -> Match:
     is_same = echoed == {_fold(prompt)}
     if is_same and len(results) == n:
         return Match.SAME
-    return Match.UNCLEAR if is_same or not echoed else Match.OTHER
+    is_silent = not echoed and answer.image_count > 0
+    return Match.UNCLEAR if is_same or is_silent else Match.OTHER
 
 
 def _fold(prompt: str) -> str:
