@@ -21,12 +21,11 @@ from app.jobs.core.candidates import (
     to_upstream_period,
     weigh,
 )
-from app.jobs.core.content import count_unclaimed, match_content
+from app.jobs.core.content import match_content
 from app.jobs.core.decide import decide
 from app.jobs.core.proof import KnownTask, Look, measure_skew, weigh_list
 from app.jobs.core.state import (
     Answered,
-    Candidate,
     Event,
     Listed,
     Match,
@@ -161,14 +160,11 @@ class Shell:
                     candidate = weigh(create, task, self.read(task, job), self.rivals())
                     if candidate.is_contested:
                         continue
-                    if candidate.match is Match.SAME or self.is_unclaimed(job, candidate):
+                    is_new = candidate.task_id not in self.wasted
+                    if candidate.match is Match.SAME or (
+                        candidate.match is Match.UNCLEAR and is_new
+                    ):
                         self.orphans[task.task_id] = (job.job_id, False)
-
-    def is_unclaimed(self, job: Job, candidate: Candidate) -> bool:
-        if candidate.match is not Match.OTHER or candidate.task_id in self.wasted:
-            return False
-        answer = self.upstream.answer(candidate.task_id, self.now)
-        return count_unclaimed(answer, prompt=job.prompt) > 0
 
     def read(self, task: ListedTask, job: Job) -> Match:
         if not task.status.is_final:
@@ -336,8 +332,8 @@ class Shell:
                 self.wasted[task_id] = task.n
             elif status.is_final and status is not TaskStatus.UNKNOWN and not is_ours:
                 self.forget_guess(job, task_id)
-                if unclaimed := count_unclaimed(answer, prompt=job.prompt):
-                    self.wasted[task_id] = unclaimed
+                if match is Match.UNCLEAR:
+                    self.wasted[task_id] = task.n
 
     def forget_guess(self, job: Job, task_id: str) -> None:
         """The task is open to the create that made it; what this job's made is unknown again."""

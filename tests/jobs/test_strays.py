@@ -8,7 +8,7 @@ import pytest
 
 from app.jobs.cancel import cancel_queued_job
 from app.jobs.core.state import RequeueAsked
-from app.jobs.engine.strays import LATE_WATCH
+from app.jobs.engine.strays import LATE_WATCH, LONGEST_RUN
 from app.jobs.lifecycle import (
     UPSTREAM_MEMORY,
     Fail,
@@ -156,7 +156,7 @@ class TestLate:
     ) -> None:
         await watcher.given_up()
         await watcher.ended()
-        await watcher.let_pass(LATE_WATCH)
+        await watcher.let_pass(LATE_WATCH + LONGEST_RUN)
         lists = await watcher.calls("list")
 
         await watcher.find_late()

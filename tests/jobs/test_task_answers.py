@@ -218,8 +218,8 @@ class TestAdopted:
     [
         (answer("SUCCEEDED", picture("a")), Match.SAME),
         (answer("SUCCEEDED", picture("a", "make it red")), Match.OTHER),
-        (answer("SUCCEEDED", picture("a"), picture("b")), Match.OTHER),
-        (answer("SUCCEEDED", {"url": "https://result.example/a.png"}), Match.OTHER),
+        (answer("SUCCEEDED", picture("a"), picture("b")), Match.UNCLEAR),
+        (answer("SUCCEEDED", {"url": "https://result.example/a.png"}), Match.UNCLEAR),
         (answer("SUCCEEDED", FAILED_ITEM), Match.OTHER),
         (answer("PENDING"), Match.UNSEEN),
         (answer("RUNNING"), Match.UNSEEN),

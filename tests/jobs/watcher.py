@@ -71,7 +71,11 @@ class Watcher:
                 update attempts set intended_at = intended_at - $1::interval,
                     settled_at = settled_at - $1::interval
             ),
-            found as (update orphans set found_at = found_at - $1::interval)
+            found as (update orphans set found_at = found_at - $1::interval),
+            stored as (
+                update jobs set created_at = created_at - $1::interval,
+                    finished_at = finished_at - $1::interval
+            )
             update job_runs set submitted_at = submitted_at - $1::interval,
                 attention_since = attention_since - $1::interval,
                 lease_expires_at = lease_expires_at - $1::interval,

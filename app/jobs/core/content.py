@@ -7,30 +7,21 @@ from app.jobs.core.state import Match
 def match_content(answer: TaskAnswer, *, prompt: str, n: int) -> Match:
     """Whether an upstream task was made by a request of this prompt and number of pictures.
 
-    A task that does not echo its prompt cannot be shown to be anybody's: it is another's.
+    One that is billed and echoes no prompt, or the same with another number of results, cannot be
+    told.
     """
     status = answer.output.task_status
     if status in (TaskStatus.FAILED, TaskStatus.CANCELED):
         return Match.NOTHING
     if status is not TaskStatus.SUCCEEDED:
         return Match.UNSEEN
-    is_same = _read_prompts(answer) == {_fold(prompt)} and len(answer.output.results) == n
-    return Match.SAME if is_same else Match.OTHER
-
-
-def count_unclaimed(answer: TaskAnswer, *, prompt: str) -> int:
-    """Images billed for a task that is not shown to be this prompt's, nor to be another's.
-
-    Its number of pictures is not the one that was asked, or it echoes nothing.
-    """
-    if answer.output.task_status is not TaskStatus.SUCCEEDED:
-        return 0
-    return answer.image_count if _read_prompts(answer) <= {_fold(prompt)} else 0
-
-
-def _read_prompts(answer: TaskAnswer) -> set[str]:
     results = answer.output.results
-    return {_fold(item.orig_prompt) for item in results if item.orig_prompt is not None}
+    echoed = {_fold(item.orig_prompt) for item in results if item.orig_prompt is not None}
+    is_same = echoed == {_fold(prompt)}
+    if is_same and len(results) == n:
+        return Match.SAME
+    is_silent = not echoed and answer.image_count > 0
+    return Match.UNCLEAR if is_same or is_silent else Match.OTHER
 
 
 def _fold(prompt: str) -> str:

@@ -6,7 +6,7 @@ from typing import assert_never
 from app.dashscope.outcomes import Accepted
 from app.dashscope.payloads import TaskStatus
 from app.jobs.core.creates import after_create
-from app.jobs.core.deadlines import after_time
+from app.jobs.core.deadlines import OVERDUE_CODE, after_time
 from app.jobs.core.doubts import REVIEW_CODE, after_list
 from app.jobs.core.state import (
     Answered,
@@ -20,7 +20,7 @@ from app.jobs.core.state import (
     Spotted,
     Ticked,
 )
-from app.jobs.core.tasks import after_answer, after_return
+from app.jobs.core.tasks import UNKNOWN_CODE, after_answer, after_return
 from app.jobs.lifecycle import (
     Action,
     CancelTask,
@@ -32,8 +32,9 @@ from app.jobs.lifecycle import (
     Stop,
 )
 
-GIVEN_UP_IN_DOUBT = frozenset({REVIEW_CODE, "answer_unwritable"})
-"""What a person is called for while it is unknown whether a create made a task."""
+GIVEN_UP_IN_DOUBT = frozenset({REVIEW_CODE, "answer_unwritable", UNKNOWN_CODE, OVERDUE_CODE})
+"""What a person is called for while it is unknown whether a create made a task; or was, before the
+task that was adopted for it proved to be another's."""
 
 
 def decide(

@@ -33,12 +33,15 @@ def after_list(run: RunState, news: Listed, now: datetime, *, rules: Rules) -> t
         return chosen
     if age < rules.settle:
         return ()
-    if not possible and age <= rules.list_reach:
+    unclear = [one for one in news.candidates if one.match is Match.UNCLEAR]
+    if not possible and not unclear and age <= rules.list_reach:
         settled = _settle_absence(run, news.proof, looked_at, rules)
         if settled:
             return settled
     if age >= rules.review_after and run.holds_slot:
-        return (Review(REVIEW_CODE, _describe(possible, news.proof, age > rules.list_reach)),)
+        return (
+            Review(REVIEW_CODE, _describe(possible + unclear, news.proof, age > rules.list_reach)),
+        )
     return ()
 
 

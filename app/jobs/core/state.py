@@ -99,6 +99,8 @@ class Match(Enum):
     """It has not ended: nothing can be read from it."""
     SAME = "same"
     """It was asked for with these words and that number of pictures."""
+    UNCLEAR = "unclear"
+    """What it answers neither shows nor rules out that: it is adopted by nobody."""
     OTHER = "other"
     NOTHING = "nothing"
     """It ended without a picture: nobody pays for it, whosever it was."""

@@ -5,7 +5,7 @@ from typing import assert_never
 
 from app.dashscope.errors import find_policy
 from app.dashscope.payloads import TaskAnswer, TaskStatus
-from app.jobs.core.content import count_unclaimed, match_content
+from app.jobs.core.content import match_content
 from app.jobs.core.creates import back_off
 from app.jobs.core.state import Answered, Match, Rules, RunState
 from app.jobs.lifecycle import (
@@ -42,9 +42,9 @@ def after_answer(
         return _after_unknown(run, news, now, rules)
     if run.is_adopted:
         match = match_content(answer, prompt=run.prompt, n=run.n)
-        if match in (Match.OTHER, Match.NOTHING):
+        if match in (Match.UNCLEAR, Match.OTHER, Match.NOTHING):
             reason = "the task that was found is not known to be this job's"
-            unclaimed = count_unclaimed(answer, prompt=run.prompt)
+            unclaimed = answer.image_count if match is Match.UNCLEAR else 0
             return (Disown(answer.output.task_id, reason, unclaimed),)
     match status:
         case TaskStatus.PENDING | TaskStatus.RUNNING:

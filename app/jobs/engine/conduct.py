@@ -185,7 +185,7 @@ class Section:
         desk = AccountDesk(
             judge=Judge(orchestra.pool, timings.to_rules()),
             account_id=account.id,
-            view=AccountView(clients[0], Pace(rate), Pace(rate)),
+            view=AccountView(clients[0], Pace(rate), Pace(rate), tuple(clients[1:])),
         )
         yield self._follow_loop(orchestra, desk)
         yield self._round_loop("doubts", resolve_doubts, desk, orchestra, DOUBT_SECONDS)

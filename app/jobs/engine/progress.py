@@ -71,12 +71,13 @@ select head.job_id
 from team_queues as queue
 join teams on teams.id = queue.team_id and teams.weight > 0
 cross join lateral (
-    select job_id, due_at, attention_code, expires_at from job_runs
-    where status = 'queued' and model = queue.model and team_id = queue.team_id
+    select job_id, attention_code, runs.expires_at, jobs.created_at
+    from job_runs as runs join jobs on jobs.id = runs.job_id
+    where runs.status = 'queued' and runs.model = queue.model and runs.team_id = queue.team_id
     order by rank_at, job_id limit 1
 ) as head
 where queue.is_waiting and head.attention_code is null and head.expires_at > now()
-    and head.due_at < now() - $1::interval
+    and head.created_at < now() - $1::interval
     and not exists (
         select from job_runs where model = queue.model and team_id = queue.team_id
             and slot is not null

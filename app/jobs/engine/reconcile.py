@@ -34,8 +34,7 @@ LASTING = FINAL_TASK_STATUSES - {TaskStatus.UNKNOWN}
 DOUBTS_AT_ONCE = 50
 KNOWN_LIMIT = 200
 """Known tasks of the creates' own time that must show."""
-KNOWN_AROUND = 3
-"""And that many before it and after it."""
+KNOWN_AROUND = 3  # before it, and after it
 
 
 async def resolve_doubts(desk: AccountDesk, model: str) -> bool:
@@ -159,8 +158,7 @@ async def load_rivals(
 ) -> list[OpenCreate]:
     """Every create whose outcome is open, on the account and on those that share its list.
 
-    Accounts that share an upstream main account are known by it: each one's tasks show in the
-    other's list.
+    Those are of one upstream main account: each one's tasks show in the other's list.
     """
     ids = [task.task_id for task in listed]
     return await load_creates(desk, model, RIVAL, desk.judge.rules.settle, ids)
@@ -197,13 +195,13 @@ async def find_unattached(
 
 async def find_match(desk: AccountDesk, task: ListedTask, create: OpenCreate) -> Match:
     """Whose a task is by its own words; unseen while it goes on or cannot be asked for."""
-    answer = await find_final(desk, task.task_id) if task.status.is_final else None
+    answer = await _find_final(desk, task.task_id) if task.status.is_final else None
     if answer is None:
         return Match.UNSEEN
     return match_content(answer, prompt=create.prompt, n=create.n)
 
 
-async def find_final(desk: AccountDesk, task_id: str) -> TaskAnswer | None:
+async def _find_final(desk: AccountDesk, task_id: str) -> TaskAnswer | None:
     """Asked for once, however many creates may have made it: what has ended stays as it is.
 
     That the upstream does not know a task is no end: it may know it again.
@@ -216,12 +214,14 @@ async def find_final(desk: AccountDesk, task_id: str) -> TaskAnswer | None:
     return answer
 
 
+# A key without a name may be one that was removed once, and has been set again.
 _LOAD = """
 select attempts.job_id, attempts.number as attempt, jobs.prompt, jobs.n, attempts.intended_at,
     coalesce(attempts.settled_at, attempts.intended_at) + $3::interval as until,
     lanes.upstream_key_id as key_id, array(
         select upstream_key_id from lanes as others
         where others.id <> lanes.id and upstream_key_id is not null
+            and (others.removed_at is null or lanes.upstream_key_id is not null)
     ) as other_key_ids
 from attempts
 join jobs on jobs.id = attempts.job_id
@@ -257,10 +257,10 @@ where runs.model = $2 and runs.status = 'submitting' and (runs.account_id = $1 o
 GIVEN_UP = """
 where attempts.account_id = $1 and jobs.model = $2 and attempts.outcome = 'absent'
     and attempts.error_code in ('not_created', 'given_up')
-    and attempts.settled_at > now() - $3::interval
+    and attempts.settled_at > now() - $3::interval - $4::interval
 order by attempts.intended_at
 """
-"""Creates that were settled as having made nothing, by the list or on a person's word."""
+"""Settled as having made nothing, by the list or on a person's word."""
 
 _ANSWERED = """
 select attempts.upstream_task_id as task_id, attempts.intended_at,
@@ -268,7 +268,7 @@ select attempts.upstream_task_id as task_id, attempts.intended_at,
 from attempts join jobs on jobs.id = attempts.job_id and jobs.model = $2
 left join job_runs as runs on runs.job_id = attempts.job_id and runs.attempt = attempts.number
 where attempts.account_id = $1 and attempts.outcome = 'accepted'
-    and attempts.error_code is distinct from 'task_lost'
+    and coalesce(attempts.error_code, '') not in ('task_lost', 'given_up')
     and runs.attention_code is distinct from 'task_unknown'
     and attempts.intended_at > now() - $5::interval
 """

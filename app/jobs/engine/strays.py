@@ -10,14 +10,13 @@ from functools import partial
 
 import structlog
 
-from app.dashscope.payloads import ListedTask, TaskAnswer, TaskStatus
+from app.dashscope.payloads import TaskAnswer, TaskStatus
 from app.jobs.core.candidates import OpenCreate, group_by_window, weigh
-from app.jobs.core.content import count_unclaimed, match_content
+from app.jobs.core.content import match_content
 from app.jobs.core.state import Match
 from app.jobs.engine.follow import AccountDesk
 from app.jobs.engine.reconcile import (
     GIVEN_UP,
-    find_final,
     find_match,
     find_unattached,
     list_for,
@@ -33,7 +32,9 @@ from app.kit.postgres.database import Record, transaction
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 LATE_WATCH = timedelta(hours=1)
-"""How long a create that was given up is looked for: see the decision record on one create."""
+"""Until how long after a create was given up its task may be made."""
+LONGEST_RUN = timedelta(hours=3, minutes=10)
+"""And how much longer it is looked for: whose it is, it tells at its end."""
 BATCH = 50
 LATE_REASON = "the upstream made it after its create had been given up"
 
@@ -51,7 +52,7 @@ async def find_late_tasks(desk: AccountDesk, model: str) -> bool:
 
     A task that an open create may have made is left to that one first.
     """
-    creates = await load_creates(desk, model, GIVEN_UP, LATE_WATCH)
+    creates = await load_creates(desk, model, GIVEN_UP, LATE_WATCH, LONGEST_RUN)
     await desk.apart("late tasks").each(
         group_by_window(creates), partial(_find_late_of, desk, model), key=name_group
     )
@@ -69,20 +70,16 @@ async def _find_late_of(desk: AccountDesk, model: str, creates: Sequence[OpenCre
             match = await find_match(desk, task, create)
             if weigh(create, task, match, rivals).is_contested:
                 continue
-            if match is Match.SAME or await _is_unclaimed(desk, create, task, match):
+            if match is Match.SAME or (
+                match is Match.UNCLEAR and not await _is_put_down(desk, task.task_id)
+            ):
                 await _put_down(desk, create, task.task_id)
 
 
-async def _is_unclaimed(
-    desk: AccountDesk, create: OpenCreate, task: ListedTask, match: Match
-) -> bool:
-    """Whether it was billed, may be the create's by its words, and is put down for none so far."""
-    if match is not Match.OTHER:
-        return False
-    answer = await find_final(desk, task.task_id)
-    if answer is None or not count_unclaimed(answer, prompt=create.prompt):
-        return False
-    return not await desk.pool.fetchval(_IS_PUT_DOWN, task.task_id)
+async def _is_put_down(desk: AccountDesk, task_id: str) -> bool:
+    """Of a task that several may have made, one at a time is enough: they would take turns."""
+    is_put_down: bool = await desk.pool.fetchval(_IS_PUT_DOWN, task_id)
+    return is_put_down
 
 
 async def _put_down(desk: AccountDesk, create: OpenCreate, task_id: str) -> None:
@@ -103,7 +100,8 @@ async def _settle(desk: AccountDesk, orphan: Record) -> None:
     state = _judge(orphan, answer)
     if state is None:
         return
-    image_count = _count_billed(orphan, answer, state)
+    is_billed = state == "wasted" or _match(orphan, answer) is Match.UNCLEAR
+    image_count = answer.image_count if is_billed else 0
     async with transaction(desk.pool) as connection:
         settled = await settle_orphan(connection, task_id, state, image_count=image_count)
     if settled:
@@ -121,19 +119,13 @@ def _judge(orphan: Record, answer: TaskAnswer) -> str | None:
         case TaskStatus.UNKNOWN:
             return "lost" if orphan["age"] > UPSTREAM_MEMORY else None
         case TaskStatus.SUCCEEDED:
-            match = match_content(answer, prompt=orphan["prompt"], n=orphan["n"])
-            return "wasted" if orphan["is_ours"] or match is Match.SAME else "foreign"
+            is_same = _match(orphan, answer) is Match.SAME
+            return "wasted" if orphan["is_ours"] or is_same else "foreign"
     return None
 
 
-def _count_billed(orphan: Record, answer: TaskAnswer, state: str) -> int:
-    """Images that are the company's, as far as can be told of a task in that state."""
-    match state:
-        case "wasted":
-            return answer.image_count
-        case "foreign":
-            return count_unclaimed(answer, prompt=orphan["prompt"])
-    return 0
+def _match(orphan: Record, answer: TaskAnswer) -> Match:
+    return match_content(answer, prompt=orphan["prompt"], n=orphan["n"])
 
 
 _IS_PUT_DOWN = "select exists (select from orphans where upstream_task_id = $1)"

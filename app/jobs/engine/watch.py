@@ -22,13 +22,20 @@ SHORTEST_SPAN = timedelta(seconds=2)
 """The list's filters are whole seconds."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AccountView:
     """One account's API and the pace of its two query limits."""
 
     upstream: DashScope
     list_pace: Pace
     query_pace: Pace
+    others: tuple[DashScope, ...] = ()
+    """The same over its other API keys: each sees the tasks of all."""
+
+    def use_next_key(self) -> None:
+        """After a call that failed: its key may have been revoked."""
+        if self.others:
+            self.upstream, self.others = self.others[0], (*self.others[1:], self.upstream)
 
 
 @dataclass(slots=True)
@@ -71,7 +78,11 @@ async def list_pages(view: AccountView, model: str, period: Period) -> AsyncGene
     window = TaskWindow(model, period.since, period.until)
     for number in range(1, PAGES_LIMIT + 1):
         await view.list_pace.take()
-        page = await view.upstream.list_tasks(window, page=number)
+        try:
+            page = await view.upstream.list_tasks(window, page=number)
+        except UpstreamTrouble:
+            view.use_next_key()
+            raise
         yield page
         if number >= page.total_page or not page.data:
             return
@@ -84,6 +95,7 @@ async def find_answer(view: AccountView, task_id: str) -> TaskAnswer | None:
         answer = await view.upstream.get_task(task_id)
     except UpstreamTrouble as error:
         log.warning("task.query_failed", task_id=task_id, reason=str(error))
+        view.use_next_key()
         return None
     if answer.output.task_id != task_id:
         log.error("task.answered_as_another", task_id=task_id, named=answer.output.task_id)
@@ -98,6 +110,7 @@ async def cancel_task(view: AccountView, task_id: str) -> bool:
         return await view.upstream.cancel_task(task_id)
     except UpstreamTrouble as error:
         log.warning("task.cancel_failed", task_id=task_id, reason=str(error))
+        view.use_next_key()
         return False
 
 
