@@ -159,7 +159,8 @@ def test_a_job_goes_back_only_when_a_list_that_proves_itself_has_none(
 
     actions = look(*tasks, age=age, run=LOOKED, proof=proof)
 
-    has_possible = any(match in (Match.UNSEEN, Match.SAME) for match, _ in found)
+    is_there = (Match.UNSEEN, Match.SAME, Match.UNCLEAR)
+    has_possible = any(match in is_there for match, _ in found)
     is_settled = {
         ListProof.NONE: False,
         ListProof.KNOWN: age >= RULES.settle + RULES.stale_after,
@@ -170,3 +171,12 @@ def test_a_job_goes_back_only_when_a_list_that_proves_itself_has_none(
     adopted = [action.task_id for action in actions if isinstance(action, Run)]
     contested = {task.task_id for task in tasks if task.is_contested}
     assert not contested & set(adopted)
+
+
+def test_a_task_that_cannot_be_told_is_adopted_by_nobody_and_proves_no_absence() -> None:
+    unclear = candidate("t-1", Match.UNCLEAR)
+
+    assert look(unclear, age=RULES.settle, run=LOOKED) == ()
+    (decision,) = look(unclear, age=RULES.review_after, run=LOOKED)
+    assert isinstance(decision, Review)
+    assert "t-1" in decision.detail
