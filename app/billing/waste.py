@@ -36,7 +36,10 @@ from jobs, (
   select $3::int - coalesce(sum{IMAGES}, 0)::int as more from ledger_entries
   where kind = '{WASTE}' and upstream_task_id = $2
 ) as booked
-where id = $1 and more > 0
+where id = $1 and more > 0 and ($4 or not exists (
+  select from attempts as owners where owners.upstream_task_id = $2
+    and coalesce(owners.error_code, '') not in ('given_up', 'task_lost')
+))
 """
 
 _TAKE_BACK = f"""
@@ -44,7 +47,8 @@ insert into ledger_entries
   (job_id, team_id, kind, debit, credit, amount, currency, image_count, at, upstream_task_id)
 select job_id, team_id, '{WASTE}', '{COMPANY}', '{WASTE}',
   sum{AMOUNT}, currency, sum{IMAGES}, now(), $1
-from ledger_entries where kind = '{WASTE}' and upstream_task_id = $1
+from ledger_entries
+where kind = '{WASTE}' and upstream_task_id = $1 and job_id is distinct from $2
 group by job_id, team_id, currency having sum{IMAGES} > 0
 """
 
@@ -76,23 +80,35 @@ def count_waste(billed: int | None, delivered: int) -> int:
 
 
 async def book_waste(
-    connection: Connection, job_id: UUID, task_id: str, *, billed: int | None, delivered: int = 0
+    connection: Connection,
+    job_id: UUID,
+    task_id: str,
+    *,
+    billed: int | None,
+    delivered: int = 0,
+    is_own: bool = False,
 ) -> None:
     """Put down what a task was billed for and no team got, at its job's price.
 
     The book remembers the task: whoever books it again, or beside another, adds only what is
-    missing.
+    missing. A task of an attempt that counts on it is its own to book, and nobody else's.
     """
     image_count = count_waste(billed, delivered)
     if image_count:
         await connection.execute(_LOCK_TASK, task_id)
-        await connection.execute(_BOOK, job_id, task_id, image_count)
+        await connection.execute(_BOOK, job_id, task_id, image_count, is_own)
 
 
-async def take_back_waste(connection: Connection, task_id: str) -> None:
-    """Undo, by entries the other way, the waste of a task that turns out to be another job's."""
+async def take_back_waste(
+    connection: Connection, task_id: str, *, but_of: UUID | None = None
+) -> None:
+    """Undo, by entries the other way, the waste of a task that turns out to be another job's.
+
+    What the job `but_of` has booked stays. Whoever takes a task calls this after having written
+    so: under the lock, a booking either sees that or is seen here.
+    """
     await connection.execute(_LOCK_TASK, task_id)
-    await connection.execute(_TAKE_BACK, task_id)
+    await connection.execute(_TAKE_BACK, task_id, but_of)
 
 
 async def find_waste_drift(connection: Connection) -> list[WasteDrift]:

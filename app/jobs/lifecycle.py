@@ -132,6 +132,8 @@ class Disown:
 
     task_id: str
     reason: str
+    unclaimed: int = 0
+    """Images it was billed and that nobody is shown to have asked for: waste until one is."""
 
 
 @dataclass(frozen=True, slots=True)

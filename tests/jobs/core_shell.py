@@ -115,6 +115,8 @@ class Shell:
                 return False
             self.take_back(owner, start.task_id)
         self.owners[start.task_id] = job.job_id
+        self.wasted.pop(start.task_id, None)
+        self.orphans.pop(start.task_id, None)
         return True
 
     def write_attempt(self, job: Job, run: RunState, decision: Decision) -> None:
@@ -122,8 +124,10 @@ class Shell:
         match requeue:
             case Run(task_id=task_id, adopted=False) if run.intended_at is not None:
                 self.known[task_id] = KnownTask(task_id, run.intended_at, self.now)
-            case Disown(task_id=task_id):
+            case Disown(task_id=task_id, unclaimed=unclaimed):
                 del self.owners[task_id]
+                if unclaimed:
+                    self.wasted[task_id] = unclaimed
                 job.left_out.add(task_id)
             case Collect():
                 job.delivered = run.task_id
@@ -154,7 +158,12 @@ class Shell:
                 known = set(self.owners) | set(self.orphans) | job.left_out
                 for task in pick_unattached(create, listed, known):
                     candidate = weigh(create, task, self.read(task, job), self.rivals())
-                    if candidate.match is Match.SAME and not candidate.is_contested:
+                    if candidate.is_contested:
+                        continue
+                    is_new = candidate.task_id not in self.wasted
+                    if candidate.match is Match.SAME or (
+                        candidate.match is Match.UNCLEAR and is_new
+                    ):
                         self.orphans[task.task_id] = (job.job_id, False)
 
     def read(self, task: ListedTask, job: Job) -> Match:
@@ -323,6 +332,8 @@ class Shell:
                 self.wasted[task_id] = task.n
             elif status.is_final and status is not TaskStatus.UNKNOWN and not is_ours:
                 self.forget_guess(job, task_id)
+                if match is Match.UNCLEAR:
+                    self.wasted[task_id] = task.n
 
     def forget_guess(self, job: Job, task_id: str) -> None:
         """The task is open to the create that made it; what this job's made is unknown again."""

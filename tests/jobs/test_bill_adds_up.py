@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.jobs.cancel import cancel_queued_job
@@ -42,11 +42,6 @@ class Story:
     lost_count: int
     times: int
 
-    @property
-    def is_told_apart(self) -> bool:
-        """An adopted task that makes more than was asked cannot be told from another request's."""
-        return not (self.road == "adopted" and self.fault == "one more")
-
 
 STORIES = st.builds(
     Story,
@@ -67,7 +62,6 @@ STORIES = st.builds(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 async def test_captures_and_waste_are_the_bill(watcher: Watcher, story: Story) -> None:
-    assume(story.is_told_apart)
     prompt = str(uuid4())
     fence = await begin(watcher, story, prompt)
     await end(watcher, story, fence)

@@ -9,6 +9,8 @@ from tests.jobs.test_core_machine import STORM_STEPS, check, step
 
 SEEDS = (361, 1041, 1514, 1815, 2734)
 """A job adopted a task that another's create had made, and the upstream denied that task then."""
+LATE_LOOKS = (100_659, 106_627, 107_404, 111_756)
+"""The look for a job's first create found what its next one made, before that was answered."""
 
 
 def begin(rng: random.Random) -> EngineMachine:
@@ -21,6 +23,15 @@ def begin(rng: random.Random) -> EngineMachine:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_what_a_wrong_guess_had_taken_is_booked_for_the_create_that_made_it(seed: int) -> None:
+    ride_out(seed)
+
+
+@pytest.mark.parametrize("seed", LATE_LOOKS)
+def test_what_a_late_look_had_taken_is_not_booked_beside_what_was_delivered(seed: int) -> None:
+    ride_out(seed)
+
+
+def ride_out(seed: int) -> None:
     rng = random.Random(seed)
     machine = begin(rng)
     for _ in range(STORM_STEPS):

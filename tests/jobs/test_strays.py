@@ -89,7 +89,7 @@ class TestLate:
         assert await watcher.orphans() == {late: "wasted"}
         await watcher.scene.expect_books_in_order()
 
-    @pytest.mark.parametrize("stranger", [{"prompt": "another's"}, {"n": 2}, {"size": "1*1"}])
+    @pytest.mark.parametrize("stranger", [{"prompt": "another's"}, {"size": "1*1"}])
     async def test_a_task_of_other_words_or_none_is_nobodys_waste(
         self, watcher: Watcher, stranger: dict[str, Any]
     ) -> None:
@@ -252,7 +252,7 @@ class TestWatched:
             ({}, True, "wasted", 1),
             ({}, False, "wasted", 1),
             ({"n": 3}, True, "wasted", 3),
-            ({"n": 3}, False, "foreign", 0),
+            ({"n": 3}, False, "foreign", 3),
             ({"prompt": "another's"}, False, "foreign", 0),
             ({"size": "1*1"}, True, "free", 0),
         ],

@@ -44,7 +44,8 @@ def after_answer(
         match = match_content(answer, prompt=run.prompt, n=run.n)
         if match in (Match.UNCLEAR, Match.OTHER, Match.NOTHING):
             reason = "the task that was found is not known to be this job's"
-            return (Disown(answer.output.task_id, reason),)
+            unclaimed = answer.image_count if match is Match.UNCLEAR else 0
+            return (Disown(answer.output.task_id, reason, unclaimed),)
     match status:
         case TaskStatus.PENDING | TaskStatus.RUNNING:
             return after_return(run)

@@ -68,8 +68,18 @@ async def _find_late_of(desk: AccountDesk, model: str, creates: Sequence[OpenCre
     for create in creates:
         for task in await find_unattached(desk, create, tasks):
             match = await find_match(desk, task, create)
-            if match is Match.SAME and not weigh(create, task, match, rivals).is_contested:
+            if weigh(create, task, match, rivals).is_contested:
+                continue
+            if match is Match.SAME or (
+                match is Match.UNCLEAR and not await _is_put_down(desk, task.task_id)
+            ):
                 await _put_down(desk, create, task.task_id)
+
+
+async def _is_put_down(desk: AccountDesk, task_id: str) -> bool:
+    """Of a task that several may have made, one at a time is enough: they would take turns."""
+    is_put_down: bool = await desk.pool.fetchval(_IS_PUT_DOWN, task_id)
+    return is_put_down
 
 
 async def _put_down(desk: AccountDesk, create: OpenCreate, task_id: str) -> None:
@@ -90,7 +100,8 @@ async def _settle(desk: AccountDesk, orphan: Record) -> None:
     state = _judge(orphan, answer)
     if state is None:
         return
-    image_count = answer.image_count if state == "wasted" else 0
+    is_billed = state == "wasted" or _match(orphan, answer) is Match.UNCLEAR
+    image_count = answer.image_count if is_billed else 0
     async with transaction(desk.pool) as connection:
         settled = await settle_orphan(connection, task_id, state, image_count=image_count)
     if settled:
@@ -99,18 +110,25 @@ async def _settle(desk: AccountDesk, orphan: Record) -> None:
 
 def _judge(orphan: Record, answer: TaskAnswer) -> str | None:
     """What an orphan has come to; None while it goes on."""
-    match answer.output.task_status:
-        case TaskStatus.FAILED:
-            return "free"
-        case TaskStatus.CANCELED:
-            return "canceled"
+    status = answer.output.task_status
+    if status in (TaskStatus.FAILED, TaskStatus.CANCELED):
+        if orphan["is_ours"] and answer.image_count:
+            return "wasted"
+        return "free" if status is TaskStatus.FAILED else "canceled"
+    match status:
         case TaskStatus.UNKNOWN:
             return "lost" if orphan["age"] > UPSTREAM_MEMORY else None
         case TaskStatus.SUCCEEDED:
-            match = match_content(answer, prompt=orphan["prompt"], n=orphan["n"])
-            return "wasted" if orphan["is_ours"] or match is Match.SAME else "foreign"
+            is_same = _match(orphan, answer) is Match.SAME
+            return "wasted" if orphan["is_ours"] or is_same else "foreign"
     return None
 
+
+def _match(orphan: Record, answer: TaskAnswer) -> Match:
+    return match_content(answer, prompt=orphan["prompt"], n=orphan["n"])
+
+
+_IS_PUT_DOWN = "select exists (select from orphans where upstream_task_id = $1)"
 
 _LOAD_ORPHANS = """
 select orphans.upstream_task_id, orphans.is_ours, now() - orphans.found_at as age, jobs.prompt,

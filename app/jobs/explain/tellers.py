@@ -124,6 +124,21 @@ def _say_risk(facts: Facts, event: Event) -> str:
     return f"its pictures are at risk, {event.detail.get('level')}: they die upstream in {left}"
 
 
+def _say_disowned(_: Facts, event: Event) -> str:
+    detail = event.detail
+    return (
+        f"attempt {detail.get('attempt')}: task {detail.get('task_id')} is given back "
+        f"({detail.get('reason')}){_say_unclaimed(event)}; the upstream's list is asked again"
+    )
+
+
+def _say_unclaimed(event: Event) -> str:
+    images = event.detail.get("image_count")
+    if not images:
+        return ""
+    return f"; its {images} pictures are the company's waste until the create that made it is told"
+
+
 def _say_orphan_settled(facts: Facts, event: Event) -> str:
     detail = event.detail
     images = detail.get("image_count") or 0
@@ -131,7 +146,7 @@ def _say_orphan_settled(facts: Facts, event: Event) -> str:
         "wasted": f"it was billed: {images} pictures are booked as the company's waste",
         "canceled": "it was canceled before it cost anything",
         "free": "it failed, and cost nothing",
-        "foreign": "it is another request's",
+        "foreign": "it is another request's" + _say_unclaimed(event),
         "lost": "the upstream has forgotten it",
     }
     state = str(detail.get("state"))
@@ -211,10 +226,7 @@ _TELLERS: dict[str, Teller] = {
     "picture.kept": _say_kept,
     "picture.lost": _fill("picture {index} is lost: {reason}"),
     "pictures.at_risk": _say_risk,
-    "job.disowned": _fill(
-        "attempt {attempt}: task {task_id} is given back ({reason}); the upstream's list is asked "
-        "again"
-    ),
+    "job.disowned": _say_disowned,
     "job.attention": _fill("a person must look: {code} ({detail})"),
     "job.attention_over": _fill("{code} has passed: nobody needs to look"),
     "job.slot_released": _fill("its lane and slot are given back until that is settled"),

@@ -83,6 +83,7 @@ async def book_rest(connection: Connection, fence: Fence, *, delivered: int) -> 
             attempt["upstream_task_id"],
             billed=attempt["image_count"],
             delivered=delivered,
+            is_own=True,
         )
 
 

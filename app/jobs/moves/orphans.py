@@ -16,6 +16,7 @@ async def note_orphan(connection: Connection, fence: Fence, orphan: Orphan) -> b
     )
     if noted is None:
         return False
+    await take_back_waste(connection, orphan.task_id, but_of=fence.job_id)
     await write_event(
         connection,
         fence.job_id,
@@ -30,30 +31,37 @@ async def settle_orphan(
 ) -> bool:
     """End the watch over an orphan, booking what it cost as waste; False when it was ended.
 
-    One that is no waste of its job has not been shown to be its create's: what that one made is
-    unknown again, and the task is open to the create that did make it.
+    One that is not shown to be its create's is open to the create that did make it, and what its
+    job's create made is unknown again. What such a one cost is waste until then.
     """
     row = await connection.fetchrow(_SETTLE, task_id, state, image_count)
     if row is None:
         return False
-    if state == "wasted":
-        await book_waste(connection, row["job_id"], task_id, billed=image_count)
-    else:
+    if row["state"] != "wasted":
         await connection.execute(_FORGET, task_id)
+    await book_waste(connection, row["job_id"], task_id, billed=row["image_count"])
     await write_event(
         connection,
         row["job_id"],
         "job.orphan_settled",
-        {"task_id": task_id, "state": state, "image_count": image_count},
+        {"task_id": task_id, "state": row["state"], "image_count": row["image_count"]},
     )
     return True
 
 
-async def forget_guess(connection: Connection, task_id: str) -> None:
-    """Take a task off an attempt that its job has given up, for the create that did make it."""
-    await connection.execute(_FORGET, task_id)
+async def claim_task(connection: Connection, task_id: str) -> None:
+    """What an attempt has is no task too many: its watch is over, and its waste taken back.
+
+    To be called once the attempt has been written.
+    """
     await connection.execute(_MAKE_FOREIGN, task_id)
     await take_back_waste(connection, task_id)
+
+
+async def forget_guess(connection: Connection, task_id: str) -> None:
+    """Take a task off an attempt that its job has given up, for the create that did make it."""
+    await claim_task(connection, task_id)
+    await connection.execute(_FORGET, task_id)
 
 
 _NOTE = """
@@ -87,10 +95,19 @@ update orphans set state = 'foreign', settled_at = now(), image_count = null, am
 where upstream_task_id = $1 and state in ('watched', 'wasted')
 """
 
+# One that an attempt has got meanwhile, and counts on, is no waste.
 _SETTLE = """
-update orphans set state = $2, settled_at = now(), image_count = $3::int,
-    amount = jobs.unit_price * $3::int
-from jobs
+update orphans set state = case when is_owned then 'foreign' else $2 end, settled_at = now(),
+    image_count = found.image_count, amount = jobs.unit_price * found.image_count
+from jobs, (
+    select is_owned, case when is_owned then 0 else $3::int end as image_count
+    from (
+        select exists (
+            select from attempts where upstream_task_id = $1
+                and coalesce(error_code, '') not in ('given_up', 'task_lost')
+        ) as is_owned
+    ) as owners
+) as found
 where orphans.upstream_task_id = $1 and orphans.state = 'watched' and jobs.id = orphans.job_id
-returning orphans.job_id
+returning orphans.job_id, orphans.state, orphans.image_count
 """

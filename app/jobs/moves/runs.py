@@ -2,6 +2,7 @@
 
 from uuid import UUID
 
+from app.billing.waste import book_waste
 from app.jobs.events import PICTURES_WAITING, QUEUE_CHANGED, wake, write_event
 from app.jobs.lifecycle import (
     UPSTREAM_MEMORY,
@@ -15,7 +16,7 @@ from app.jobs.lifecycle import (
 )
 from app.jobs.moves import StaleRun, move_run
 from app.jobs.moves.attempts import close_attempt, write_task
-from app.jobs.moves.orphans import forget_guess
+from app.jobs.moves.orphans import claim_task, forget_guess
 from app.jobs.queue.clocks import mark_waiting, refund
 from app.kit.postgres.database import Connection
 
@@ -51,6 +52,7 @@ async def start_run(connection: Connection, fence: Fence, decision: Run) -> None
         decision.task_id,
         decision.request_id,
     )
+    await claim_task(connection, decision.task_id)
     await write_event(
         connection,
         fence.job_id,
@@ -151,11 +153,17 @@ async def disown_run(connection: Connection, fence: Fence, decision: Disown) -> 
     if disowned is None:
         raise StaleRun
     await connection.execute(_LEAVE_OUT, fence.job_id, fence.attempt, decision.task_id)
+    await book_waste(connection, fence.job_id, decision.task_id, billed=decision.unclaimed)
     await write_event(
         connection,
         fence.job_id,
         "job.disowned",
-        {"attempt": fence.attempt, "task_id": decision.task_id, "reason": decision.reason},
+        {
+            "attempt": fence.attempt,
+            "task_id": decision.task_id,
+            "reason": decision.reason,
+            "image_count": decision.unclaimed,
+        },
     )
 
 

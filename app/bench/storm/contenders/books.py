@@ -16,9 +16,7 @@ TEAM_PREFIX = "storm-"
 async def read_books(connection: Connection) -> Books:
     """Everything that the checker wants to know of the gateway's database."""
     spent_images, wasted_images = await connection.fetchrow(_SUM_IMAGES) or (0, 0)
-    wasted = await connection.fetch(
-        "select upstream_task_id, job_id from orphans where state = 'wasted'"
-    )
+    wasted = await connection.fetch(_LOAD_WASTED)
     by_job = await connection.fetch(_SUM_WASTE)
     disagreements = (
         *await find_imbalances(connection),
@@ -76,6 +74,12 @@ select jobs.id, teams.name as team, jobs.prompt, jobs.n, jobs.status,
     ) as attempts,
     array(select type from job_events where job_id = jobs.id order by id) as events
 from jobs join teams on teams.id = jobs.team_id order by jobs.id
+"""
+
+_LOAD_WASTED = f"""
+select upstream_task_id, job_id from ledger_entries
+where kind = 'waste' and upstream_task_id is not null
+group by upstream_task_id, job_id having sum{IMAGES} > 0
 """
 
 _SUM_WASTE = f"""
