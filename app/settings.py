@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.kit.crypto import MINIMUM_SECRET_LENGTH
+
 DEFAULT_UPSTREAM_URL = "https://dashscope.aliyuncs.com/api/v1"
 
 _ADDRESS = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
@@ -106,7 +108,15 @@ class Settings(BaseSettings):
                 "every process the same"
             )
         parts = self.secret_key.get_secret_value().split(",")
-        return tuple(part.strip() for part in parts if part.strip())
+        secrets = tuple(part.strip() for part in parts if part.strip())
+        if any(len(secret) < MINIMUM_SECRET_LENGTH for secret in secrets):
+            raise SettingMissing(
+                f"DASHGATE_SECRET_KEY: a secret in it has fewer than {MINIMUM_SECRET_LENGTH} "
+                "characters. For a new installation make one with python3 -c 'import secrets; "
+                "print(secrets.token_urlsafe(48))'; an existing one needs the secret that it had, "
+                "or its stored keys cannot be opened"
+            )
+        return secrets
 
     def resolved_store_url(self) -> str:
         return self.store_url or (self.data_dir.resolve() / "store").as_uri()

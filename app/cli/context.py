@@ -118,6 +118,11 @@ def _describe_place(url: str) -> str:
         raise InvalidRequest(
             "DATABASE_URL is no URL: write it as postgresql://user:password@host:5432/name"
         ) from None
+    if parts.get_backend_name() != "postgresql":
+        raise InvalidRequest(
+            f"DATABASE_URL begins with {parts.drivername}://: only Postgres will do, as "
+            "postgresql://user:password@host:5432/name"
+        )
     return f"{parts.host or 'the local socket'}:{parts.port or 5432}/{parts.database or ''}"
 
 

@@ -137,7 +137,7 @@ class DashScope:
             f"{self._find_write_seconds(body, timeout_seconds):.0f} s at most "
             f"({body.sent_bytes} were): {outcome.reason}"
         )
-        return NotSent(reason, is_body=body.is_at_fault)
+        return NotSent(reason, is_body=body.is_at_fault and outcome.http_status is None)
 
     def _build_create(
         self, body: Body, connect_seconds: float, deadline: Deadline

@@ -139,7 +139,9 @@ def test_without_settings_each_command_says_which_is_missing(
     create_key = ("key", "create", "--team", "ads", "--name", "ci")
     assert "DASHGATE_SECRET_KEY is not set" in run_bare(*create_key).err
     monkeypatch.setenv("DASHGATE_SECRET_KEY", "short")
-    assert "needs at least 32 characters" in run_bare(*create_key).err
+    assert "DASHGATE_SECRET_KEY: a secret in it has fewer than 32" in run_bare(*create_key).err
+    monkeypatch.setenv("DATABASE_URL", "mysql://somewhere/else")
+    assert "DATABASE_URL begins with mysql://" in run_bare("team", "list").err
 
 
 def test_a_wrong_setting_is_named_without_its_value(

@@ -38,9 +38,19 @@ def test_the_environment_goes_before_the_file(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_several_secrets_come_newest_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DASHGATE_SECRET_KEY", "new, old,")
+    new, old = "new" * 12, "old" * 12
+    monkeypatch.setenv("DASHGATE_SECRET_KEY", f"{new}, {old},")
 
-    assert Settings().require_secrets() == ("new", "old")
+    assert Settings().require_secrets() == (new, old)
+
+
+def test_one_that_is_too_short_is_named_with_what_an_existing_installation_needs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DASHGATE_SECRET_KEY", f"{'new' * 12},short")
+
+    with pytest.raises(SettingMissing, match=r"DASHGATE_SECRET_KEY.*the secret that it had"):
+        Settings().require_secrets()
 
 
 @pytest.mark.parametrize(

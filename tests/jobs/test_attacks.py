@@ -9,7 +9,7 @@ from app.accounts.keys import replace_keys
 from app.accounts.store import get_account
 from app.jobs.core.state import RequeueAsked
 from app.jobs.engine.strays import LATE_WATCH
-from app.jobs.lifecycle import Fence, Run
+from app.jobs.lifecycle import UPSTREAM_MEMORY, Fence, Run
 from app.kit.crypto import Vault
 from app.kit.postgres.database import Sessions
 from tests.dashscope.upstreams import calling
@@ -195,3 +195,54 @@ async def test_a_task_taken_back_after_it_was_waste_is_paid_once(watcher: Watche
     await watcher.hear_accepted(owner, task_id)
     await watcher.deliver(owner)
     await expect_bill(watcher, delivered=1, wasted=0)
+
+
+async def test_the_own_answer_outweighs_the_own_guess(scene: Scene) -> None:
+    async with watching(scene, running_seconds=(1.0, 1.0)) as watcher:
+        fence = await watcher.in_doubt()
+        guess = await watcher.create(images=["https://img.example/another.png"])
+        await watcher.resolve()
+        assert await watcher.task_of(fence) == guess
+        own = await watcher.create()
+
+        await watcher.hear_accepted(fence, own)
+        await watcher.hear_accepted(fence, own)
+
+        assert await watcher.task_of(fence) == own
+        (attempt,) = await scene.attempts_of(fence.job_id)
+        assert (attempt["outcome"], attempt["upstream_task_id"]) == ("accepted", own)
+
+
+async def test_an_orphan_that_cannot_be_asked_for_ends_some_day(watcher: Watcher) -> None:
+    fence, task_id = await watcher.running()
+    await flag(watcher, fence, "task_unknown")
+    await watcher.desk.judge.hear(fence.job_id, RequeueAsked("gone"))
+    await watcher.upstream.arm({"on": "query", "do": "status", "status": 404, "code": "NotFound"})
+    await watcher.let_pass(UPSTREAM_MEMORY)
+    await watcher.settle()
+    assert await watcher.orphans() == {task_id: "watched"}
+
+    await watcher.let_pass(UPSTREAM_MEMORY * 2)
+    await watcher.settle()
+    assert await watcher.orphans() == {task_id: "lost"}
+
+
+async def test_an_adopted_task_with_more_than_was_asked_sends_nothing_again(scene: Scene) -> None:
+    async with watching(scene, running_seconds=(1.0, 1.0)) as watcher:
+        await watcher.upstream.arm({"on": "task", "do": "extra"})
+        fence = await watcher.in_doubt()
+        task_id = await watcher.create()
+        await watcher.resolve()
+        assert await watcher.task_of(fence) == task_id
+        await watcher.upstream.wait_for(task_id)
+        await watcher.upstream.arm()
+        await watcher.follow()
+        await watcher.let_pass(SETTLED)
+        await watcher.prove()
+        await watcher.let_pass(RULES.review_after)
+        for _ in range(2):
+            await watcher.resolve()
+
+        run = await watcher.run_of(fence)
+        assert (run["status"], run["attention_code"]) == ("submitting", "submission_unknown")
+        assert len(await scene.attempts_of(fence.job_id)) == 1

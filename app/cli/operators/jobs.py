@@ -62,7 +62,7 @@ def show_list(
     elif found:
         print_table([_to_row(job) for job in found], COLUMNS)
     else:
-        say("There is no such job.")
+        say("No job needs attention." if attention else "There is no such job.")
 
 
 @jobs.command("show")

@@ -24,11 +24,13 @@ from app.jobs.core.tasks import UNKNOWN_CODE, after_answer, after_return
 from app.jobs.lifecycle import (
     Action,
     CancelTask,
+    Disown,
     Flag,
     JobStatus,
     NoteCancel,
     Orphan,
     Requeue,
+    Run,
     Stop,
 )
 
@@ -80,9 +82,22 @@ def _concerns(run: RunState, event: Event) -> bool:
 
 def _after_stale_news(run: RunState | None, event: Event) -> tuple[Action, ...]:
     match event:
+        case Created(outcome=Accepted(task_id, request_id)) if (
+            run is not None and run.task_id is not None and _is_guess(run, event)
+        ):
+            if task_id == run.task_id:
+                return ()
+            guessed = Disown(run.task_id, "its create has answered with another")
+            return (guessed, Run(task_id, request_id))
         case Created(outcome=Accepted(task_id)) if run is None or run.task_id != task_id:
             return (Orphan(task_id, "its create was given up before it answered", is_ours=True),)
     return ()
+
+
+def _is_guess(run: RunState, event: Created) -> bool:
+    """Whether the attempt goes on with a task that was found for it."""
+    is_running = run.status is JobStatus.RUNNING and run.is_adopted
+    return is_running and run.attempt == event.attempt
 
 
 def _heed_cancel(actions: tuple[Action, ...]) -> tuple[Action, ...]:

@@ -56,7 +56,10 @@ class Judge:
         """
         async with transaction(self.pool) as connection:
             standing = await lock_standing(connection, job_id)
-            event = await _tell_account(connection, job_id, event)
+            # A task may be taken back from another run, which is locked before the account too.
+            is_taken = isinstance(event, Created) and isinstance(event.outcome, Accepted)
+            if not is_taken:
+                event = await _tell_account(connection, job_id, event)
             run = None if standing is None else standing.run
             now = await connection.fetchval("select clock_timestamp()")
             actions = decide(run, event, now, rules=self.rules)
@@ -66,6 +69,8 @@ class Judge:
                     await record(connection, fence, action)
                 if isinstance(action, Collect | Run) and standing is not None:
                     await _learn(connection, standing, action)
+            if is_taken:
+                await _tell_account(connection, job_id, event)
             if actions and witness is not None:
                 await witness(connection, actions)
         _log(job_id, actions)

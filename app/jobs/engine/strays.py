@@ -35,6 +35,8 @@ LATE_WATCH = timedelta(hours=1)
 """Until how long after a create was given up its task may be made."""
 LONGEST_RUN = timedelta(hours=3, minutes=10)
 """And how much longer it is looked for: whose it is, it tells at its end."""
+FORGOTTEN_AFTER = 2 * UPSTREAM_MEMORY
+"""From then on no answer about a task will come, whatever keeps it away."""
 BATCH = 50
 LATE_REASON = "the upstream made it after its create had been given up"
 
@@ -93,6 +95,8 @@ async def _settle(desk: AccountDesk, orphan: Record) -> None:
     task_id: str = orphan["upstream_task_id"]
     answer = await find_answer(desk.view, task_id)
     if answer is None:
+        if orphan["age"] > FORGOTTEN_AFTER:
+            await _end_watch(desk, task_id, "lost", 0)
         return
     if answer.output.task_status is TaskStatus.PENDING and orphan["is_ours"]:
         await cancel_task(desk.view, task_id)
@@ -102,6 +106,10 @@ async def _settle(desk: AccountDesk, orphan: Record) -> None:
         return
     is_billed = state == "wasted" or _match(orphan, answer) is Match.UNCLEAR
     image_count = answer.image_count if is_billed else 0
+    await _end_watch(desk, task_id, state, image_count)
+
+
+async def _end_watch(desk: AccountDesk, task_id: str, state: str, image_count: int) -> None:
     async with transaction(desk.pool) as connection:
         settled = await settle_orphan(connection, task_id, state, image_count=image_count)
     if settled:

@@ -152,7 +152,8 @@ async def disown_run(connection: Connection, fence: Fence, decision: Disown) -> 
     )
     if disowned is None:
         raise StaleRun
-    await connection.execute(_LEAVE_OUT, fence.job_id, fence.attempt, decision.task_id)
+    if not decision.unclaimed:
+        await connection.execute(_LEAVE_OUT, fence.job_id, fence.attempt, decision.task_id)
     await book_waste(connection, fence.job_id, decision.task_id, billed=decision.unclaimed)
     await write_event(
         connection,
