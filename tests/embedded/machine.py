@@ -2,9 +2,11 @@
 
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +15,8 @@ from pathlib import Path
 import asyncpg
 
 ROOT = Path(__file__).resolve().parents[2]
-MEMBER = Path(__file__).with_name("member.py")
+MEMBER = Path(__file__).with_name("member.py").relative_to(ROOT)
+EMBEDDED = [part.relative_to(ROOT) for part in (ROOT / "app/embedded").glob("*.py")]
 DEADLINE_SECONDS = 30
 
 
@@ -85,19 +88,35 @@ def member(
     data_dir: Path, *, python: str = sys.executable, pg_bin: Path | None = None, uid: int = 0
 ) -> Iterator[Member]:
     """Start one, as another user when `uid` is given (root only)."""
-    process = subprocess.Popen(
-        [python, MEMBER, ROOT, data_dir, *([pg_bin] if pg_bin else [])],
-        cwd="/",
-        env={"HOME": "/nonexistent"},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        user=uid or None,
-        group=uid or None,
-        extra_groups=[] if uid else None,
-    )
-    with process:
-        try:
-            yield Member(process)
-        finally:
-            process.kill()
+    with _program(is_for_others=bool(uid)) as root:
+        process = subprocess.Popen(
+            [python, root / MEMBER, root, data_dir, *([pg_bin] if pg_bin else [])],
+            cwd="/",
+            env={"HOME": "/nonexistent"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            user=uid or None,
+            group=uid or None,
+            extra_groups=[] if uid else None,
+        )
+        with process:
+            try:
+                yield Member(process)
+            finally:
+                process.kill()
+
+
+@contextmanager
+def _program(*, is_for_others: bool) -> Iterator[Path]:
+    """The checkout; for others a copy of what they need, for it may lie in a private folder."""
+    if not is_for_others:
+        yield ROOT
+        return
+    with tempfile.TemporaryDirectory(prefix="dashgate-embedded-") as copy:
+        for part in (Path("app/__init__.py"), *EMBEDDED, MEMBER):
+            (copy / part).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / part, copy / part)
+        for path in (Path(copy), *Path(copy).rglob("*")):
+            path.chmod(0o755)
+        yield Path(copy)

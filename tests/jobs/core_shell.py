@@ -294,8 +294,9 @@ class Shell:
         )
 
     def skew(self) -> ClockSkew:
-        told = ClockSkew(self.upstream.ahead, self.upstream.ahead)
-        return (told if self.is_dated else ClockSkew()).including(self.known_skew)
+        ahead = self.upstream.ahead
+        told = ClockSkew(ahead, ahead) if self.is_dated else ClockSkew()
+        return told if self.known_skew is None else told.including(self.known_skew)
 
     def look(self) -> None:
         for job in self.active():

@@ -11,6 +11,7 @@ import pytest
 
 from app.dashscope.outcomes import Accepted
 from app.dashscope.payloads import TaskAnswer, TaskStatus
+from app.jobs.core.clocks import Clocks
 from app.jobs.core.state import Created, Rules
 from app.jobs.engine import reconcile
 from app.jobs.engine.follow import AccountDesk, follow_running
@@ -239,7 +240,8 @@ async def watching(
 
 
 def make_desk(scene: Scene, view: AccountView, rules: Rules = RULES) -> AccountDesk:
-    return AccountDesk(Judge(scene.pool, rules), scene.account_id, view)
+    clocks = Clocks(view.upstream.clock)
+    return AccountDesk(Judge(scene.pool, rules), scene.account_id, view, clocks)
 
 
 _ADD_LANE = """

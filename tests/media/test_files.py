@@ -206,10 +206,13 @@ async def test_sweeps_and_acceptances_at_once_lose_no_input_of_a_job(
     done = asyncio.Event()
 
     async def accept_again_and_again() -> None:
-        for _ in range(40):
+        for number in range(40):
             file = await keep_input(scene.pool, store, scene.team_id, CONTENT, FACTS)
-            await expire(scene.pool, file.id)
+            expiry = asyncio.create_task(expire(scene.pool, file.id))
+            if number % 2:
+                await expiry
             (outcome,) = await scene.store(scene.ask(input_ids=(file.id,)))
+            await expiry
             if not isinstance(outcome, Exception):
                 accepted.append(file.store_key)
                 await store.get(file.store_key)

@@ -21,10 +21,8 @@ class ClockSkew:
     least: timedelta = timedelta(0)
     most: timedelta = timedelta(0)
 
-    def including(self, other: "ClockSkew | None") -> "ClockSkew":
+    def including(self, other: "ClockSkew") -> "ClockSkew":
         """What holds for either."""
-        if other is None:
-            return self
         return ClockSkew(min(self.least, other.least), max(self.most, other.most))
 
 

@@ -72,7 +72,7 @@ async def _resolve(desk: AccountDesk, model: str, doubts: Sequence[OpenCreate]) 
 
     A task that found its owner meanwhile is then nobody else's.
     """
-    looked_at = await desk.now()
+    looked_at = desk.clocks.surely_past(await desk.now())
     known = await _load_known(desk, model, doubts)
     listing = await list_for(desk, model, doubts, known)
     if listing is None:
@@ -88,7 +88,7 @@ async def _resolve(desk: AccountDesk, model: str, doubts: Sequence[OpenCreate]) 
         key=lambda doubt: doubt.job_id,
         at_once=DOUBTS_AT_ONCE,
     )
-    desk.known_skew = measure_skew(known, tasks) or desk.known_skew
+    desk.clocks.learn(measure_skew(known, tasks))
     faultpoint("doubt.recorded")
 
 
@@ -145,12 +145,9 @@ async def load_creates(
 ) -> list[OpenCreate]:
     """Creates of the account, or of those that share its list, with the latest time of a task."""
     rows = await desk.pool.fetch(f"{_LOAD} {which}", desk.account_id, model, lateness, *values)
-    return [
-        OpenCreate(
-            **(dict(row) | {"other_key_ids": frozenset(row["other_key_ids"]), "skew": desk.skew})
-        )
-        for row in rows
-    ]
+    skew = desk.clocks.skew
+    names = "other_key_ids"
+    return [OpenCreate(**{**row, names: frozenset(row[names]), "skew": skew}) for row in rows]
 
 
 async def load_rivals(
@@ -171,10 +168,11 @@ async def list_for(
 
     No answer, or a time of which the list tells nothing, is no empty list.
     """
+    skew = desk.clocks.skew
     spans = [create.period for create in creates]
-    spans += [to_upstream_period(one.intended_at, one.answered_at, desk.skew) for one in known]
+    spans += [to_upstream_period(one.intended_at, one.answered_at, skew) for one in known]
     whole = Period(min(span.since for span in spans), max(span.until for span in spans))
-    period = clip(whole, await desk.now(), desk.skew)
+    period = clip(whole, await desk.now(), skew)
     if period is None:
         return None
     try:
@@ -206,7 +204,8 @@ async def _find_final(desk: AccountDesk, task_id: str) -> TaskAnswer | None:
 
     That the upstream does not know a task is no end: it may know it again.
     """
-    answer = desk.answers.get(task_id) or await find_answer(desk.view, task_id)
+    async with desk.asking.setdefault(task_id, asyncio.Lock()):
+        answer = desk.answers.get(task_id) or await find_answer(desk.view, task_id)
     if answer is not None and answer.output.task_status in LASTING:
         desk.answers[task_id] = answer
         if len(desk.answers) > ANSWERS_KEPT:
