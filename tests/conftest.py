@@ -21,6 +21,18 @@ from tests.databases import (
     running_server,
 )
 
+LONGEST = (
+    "tests/storms/test_storm.py",
+    "tests/storms/test_crash_points.py",
+    "tests/setup/",
+    "tests/accounts/test_poison.py",
+    "tests/journeys/",
+    "tests/embedded/test_server.py",
+    "tests/bench/test_measures.py",
+    "tests/api/test_outage.py",
+    "tests/clients/",
+)
+
 _server = pytest.StashKey[ExitStack]()
 
 
@@ -38,6 +50,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     if _server in config.stash:
         del os.environ[SERVER_VARIABLE]
         config.stash[_server].close()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that none of them is alone at the end."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
 
 
 @pytest.fixture(autouse=True)

@@ -5,50 +5,70 @@ import sys
 import typer
 
 from app.cli.arguments import check_texts
-from app.cli.bench import bench
-from app.cli.edit import edit
-from app.cli.emulator import emulator
-from app.cli.local.demo import demo
-from app.cli.local.up import up
-from app.cli.operators.accounts import accounts
-from app.cli.operators.jobs import jobs
-from app.cli.operators.keys import keys
-from app.cli.operators.prices import prices
-from app.cli.operators.reports import report
-from app.cli.operators.teams import teams
+from app.cli.lazy import Place, make_group
 from app.cli.output import fail
-from app.cli.processes import migrate_database, serve, work
-from app.cli.testing import run_tests
 from app.embedded import EmbeddedPostgresError
 from app.kit.crypto import SecretTooShort
 from app.kit.errors import GatewayError
 from app.kit.logs import configure_logs
 from app.settings import SettingMissing
 
+COMMANDS = {
+    "demo": Place(
+        "app.cli.local.demo:demo",
+        "Show the main job: start everything, edit one picture, save it, show what it cost.",
+    ),
+    "up": Place(
+        "app.cli.local.up:up",
+        "Run everything on this machine: database, API, worker, and the emulator if need be.",
+    ),
+    "serve": Place("app.cli.processes:serve", "Run the API process."),
+    "work": Place(
+        "app.cli.processes:work", "Run the worker process; SIGTERM ends what is in hand and stops."
+    ),
+    "migrate": Place(
+        "app.cli.processes:migrate_database",
+        "Bring the schema to head; several at once do no harm.",
+    ),
+    "emulator": Place(
+        "app.cli.emulator:emulator", "Stand in for DashScope: same wire, same limits, no bill."
+    ),
+    "edit": Place(
+        "app.cli.edit:edit", "Edit pictures through a running gateway and save the results."
+    ),
+    "test": Place(
+        "app.cli.testing:run_tests",
+        "Run the test suite; further arguments go to pytest.",
+        takes_anything=True,
+    ),
+    "bench": Place(
+        "app.cli.bench:bench",
+        "Measure this machine's gateway, on databases and processes of its own.",
+    ),
+    "team": Place("app.cli.operators.teams:teams", "Teams: who pays inside the company."),
+    "key": Place("app.cli.operators.keys:keys", "Keys: credentials for this gateway."),
+    "account": Place("app.cli.operators.accounts:accounts", "Upstream accounts and their limits."),
+    "price": Place("app.cli.operators.prices:prices", "Prices of images, by model and region."),
+    "job": Place("app.cli.operators.jobs:jobs", "Jobs of all teams."),
+    "report": Place(
+        "app.cli.operators.reports:report",
+        "Report usage and cost; days are those of each team's time zone.",
+    ),
+}
+
 application = typer.Typer(
     name="dashgate",
+    cls=make_group(COMMANDS),
     help="A gateway that makes DashScope's asynchronous image editing dependable.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-application.command()(demo)
-application.command()(up)
-application.command()(serve)
-application.command()(work)
-application.command("migrate")(migrate_database)
-application.command()(emulator)
-application.command()(edit)
-application.command(
-    "test", context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
-)(run_tests)
-application.command()(bench)
-application.add_typer(teams, name="team")
-application.add_typer(keys, name="key")
-application.add_typer(accounts, name="account")
-application.add_typer(prices, name="price")
-application.add_typer(jobs, name="job")
-application.command()(report)
+
+
+@application.callback()
+def begin() -> None:
+    """Nothing is common to all commands."""
 
 
 def main() -> None:

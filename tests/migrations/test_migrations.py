@@ -14,14 +14,14 @@ from app.audit.record import record_audit
 from app.kit.ids import make_uuid7
 from app.kit.postgres.database import Base, Pool, Sessions, make_engine, open_pool
 from app.kit.postgres.schema import find_revision, head_revision, is_ours, migrate
-from tests.databases import cloned_database
+from tests.databases import empty_database
 from tests.jobs.scene import Scene
 
 
 @pytest.fixture
 async def empty(server_url: str) -> AsyncIterator[str]:
     """A database without any table."""
-    async with cloned_database(server_url, "template0") as url:
+    async with empty_database(server_url) as url:
         yield url
 
 

@@ -10,7 +10,7 @@ from app.kit.postgres.database import (
     transaction,
 )
 from app.kit.postgres.schema import migrate
-from tests.databases import cloned_database
+from tests.databases import empty_database
 from tests.jobs.scene import Scene, make_scene
 
 WITHOUT_TASK = """
@@ -29,7 +29,7 @@ async def count_images(pool: Pool) -> int:
 async def test_days_stay_those_of_the_ledger_on_the_way_there_and_back(
     server_url: str, vault: Vault
 ) -> None:
-    async with cloned_database(server_url, "template0") as url:
+    async with empty_database(server_url) as url:
         engine = make_engine(url)
         await migrate(engine, "0008")
         pool = await open_pool(url, max_size=3)

@@ -22,7 +22,6 @@ def expect_storm(report: StormReport) -> None:
     lies = count_strikes({"on": "list", "fired_count": 1} | dict(lie) for lie in told)
     assert all(report.weather[lie] >= 5 for lie in lies), report.weather
     assert all(report.weather[kind] >= 1 for kind in RARE), report.weather
-    assert report.weather["task unreadable"] + report.weather["query unreadable"] >= 1
     assert max(map(abs, (report.clocks.upstream, *report.clocks.processes))) > 60
 
 

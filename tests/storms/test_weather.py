@@ -112,3 +112,9 @@ def test_strikes_are_counted_by_place_deed_and_status() -> None:
     ]
 
     assert count_strikes(report) == {"list empty": 4, "list status 403": 2}
+
+
+def test_answers_are_unreadable_for_a_while_too() -> None:
+    rules = list_weather(1, ACCOUNTS, STORM_SECONDS)
+
+    assert {rule.on for rule in rules if rule.do == "unreadable"} >= {"task", "query"}
