@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 
 import pytest
+import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from app.kit.crypto import Vault
@@ -37,7 +38,12 @@ _server = pytest.StashKey[ExitStack]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let the workers of a parallel run share the server of the process that controls them."""
+    """Let the workers of a parallel run share the server of the process that controls them.
+
+    Tracebacks in logs are plain: colored ones with source take longer than many a test.
+    """
+    renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure([*structlog.get_config()["processors"][:-1], renderer])
     is_controller = bool(config.getoption("numprocesses", None)) and not hasattr(
         config, "workerinput"
     )

@@ -222,7 +222,9 @@ async def running_gateway(
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dashgate-test-")))
         upstream_url = await stack.enter_async_context(running_emulator(emulator))
-        http = await stack.enter_async_context(httpx.AsyncClient(timeout=20, trust_env=False))
+        http = await stack.enter_async_context(
+            httpx.AsyncClient(timeout=20, trust_env=False, verify=False)
+        )
         engine = make_engine(database_url)
         stack.push_async_callback(engine.dispose)
         sessions = make_sessions(engine)

@@ -25,5 +25,5 @@ def run_tests(context: typer.Context) -> None:
 
 
 def _count_workers() -> int:
-    """One more than there are cores: much of a test is waiting for processes."""
-    return min((os.cpu_count() or 1) + 1, MOST_WORKERS)
+    """Two more than there are cores: much of a test is waiting for processes."""
+    return min((os.cpu_count() or 1) + 2, MOST_WORKERS)

@@ -9,6 +9,7 @@ import asyncio
 import re
 import ssl
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 import httpcore
@@ -101,12 +102,16 @@ class LineBackend(httpcore.AsyncNetworkBackend):
         )
 
 
+_trusted = cache(httpx.create_ssl_context)
+"""The certificates that are believed, read once."""
+
+
 class LineTransport(httpx.AsyncHTTPTransport):
     """httpx's own transport over such connections, each for one request."""
 
     def __init__(self, *, max_connections: int, socket_options: Iterable[Any]) -> None:
         self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=httpx.create_ssl_context(),
+            ssl_context=_trusted(),
             max_connections=max_connections,
             max_keepalive_connections=0,
             retries=0,

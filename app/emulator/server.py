@@ -27,11 +27,40 @@ class DroppableProtocol(HttpToolsProtocol):
         self.scope["extensions"] = {TRANSPORT_EXTENSION: self.transport}  # type: ignore[dict-item]
 
 
+class _QuickServer(uvicorn.Server):
+    """Stops as soon as it is told to, if it has nothing to do: tests start hundreds."""
+
+    _serving: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
+
+    def stop(self) -> None:
+        """May be called from any thread."""
+        self.should_exit = True
+        if self._serving is not None:
+            loop, told = self._serving
+            loop.call_soon_threadsafe(told.set)
+
+    async def main_loop(self) -> None:
+        told = asyncio.Event()
+        self._serving = (asyncio.get_running_loop(), told)
+        if not self.should_exit:
+            await told.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self.server_state.tasks:
+            await super().shutdown(sockets)
+            return
+        for server in (*self.servers, *(sockets or ())):
+            server.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        await self.lifespan.shutdown()
+
+
 def serve_emulator(
     options: EmulatorOptions, host: str = "127.0.0.1", port: int = DEFAULT_PORT
 ) -> None:
     """Serve until a signal comes; the base address for SDKs is `http://host:port/api/v1`."""
-    server = _make_server(options, utc_now)
+    server = uvicorn.Server(_make_config(options, utc_now))
     server.config.host, server.config.port = host, port
     server.run()
 
@@ -39,7 +68,7 @@ def serve_emulator(
 @contextmanager
 def emulator_in_thread(options: EmulatorOptions, *, clock: Clock = utc_now) -> Iterator[str]:
     """Serve on a free port from a thread of its own; yields `http://127.0.0.1:PORT/api/v1`."""
-    server = _make_server(options, clock)
+    server = _QuickServer(_make_config(options, clock))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         thread = threading.Thread(target=server.run, args=([listener],), name="emulator")
@@ -48,7 +77,7 @@ def emulator_in_thread(options: EmulatorOptions, *, clock: Clock = utc_now) -> I
             _wait_until_started(server, thread)
             yield f"http://127.0.0.1:{port}/api/v1"
         finally:
-            server.should_exit = True
+            server.stop()
             thread.join()
 
 
@@ -65,8 +94,8 @@ async def running_emulator(
         await asyncio.to_thread(context.__exit__, None, None, None)
 
 
-def _make_server(options: EmulatorOptions, clock: Clock) -> uvicorn.Server:
-    config = uvicorn.Config(
+def _make_config(options: EmulatorOptions, clock: Clock) -> uvicorn.Config:
+    return uvicorn.Config(
         make_emulator(options, clock=clock),
         http=DroppableProtocol,
         log_level="warning",
@@ -76,7 +105,6 @@ def _make_server(options: EmulatorOptions, clock: Clock) -> uvicorn.Server:
         timeout_keep_alive=75,
         timeout_graceful_shutdown=1,
     )
-    return uvicorn.Server(config)
 
 
 def _wait_until_started(server: uvicorn.Server, thread: threading.Thread) -> None:

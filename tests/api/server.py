@@ -50,7 +50,9 @@ async def running_api(settings: Settings) -> AsyncIterator[str]:
 def open_client(url: str, key: str | None = None, **headers: str) -> httpx.AsyncClient:
     if key is not None:
         headers["Authorization"] = f"Bearer {key}"
-    return httpx.AsyncClient(base_url=url, headers=headers, timeout=20, trust_env=False)
+    return httpx.AsyncClient(
+        base_url=url, headers=headers, timeout=20, trust_env=False, verify=False
+    )
 
 
 @contextmanager

@@ -62,6 +62,6 @@ class Client:
 async def open_client(gateway: Gateway, seat: Seat) -> AsyncIterator[Client]:
     headers = {"Authorization": f"Bearer {seat.key}"}
     async with httpx.AsyncClient(
-        base_url=gateway.base_url, headers=headers, timeout=40, trust_env=False
+        base_url=gateway.base_url, headers=headers, timeout=40, trust_env=False, verify=False
     ) as http:
         yield Client(gateway, seat, http)

@@ -128,7 +128,7 @@ async def open_desk(
 
 def open_http(base_url: str, key: str = "sk-desk") -> httpx.AsyncClient:
     headers = {"Authorization": f"Bearer {key}"}
-    return httpx.AsyncClient(base_url=base_url, headers=headers, timeout=20)
+    return httpx.AsyncClient(base_url=base_url, headers=headers, timeout=20, verify=False)
 
 
 def make_body(

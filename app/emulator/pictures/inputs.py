@@ -6,6 +6,7 @@ import binascii
 import io
 from collections.abc import Sequence
 from concurrent.futures import Executor
+from functools import cache
 
 import httpx
 from PIL import Image, UnidentifiedImageError
@@ -22,6 +23,10 @@ _CORRUPT = Failure("InvalidParameter", "Invalid image format or corrupted file")
 _BAD_SIZE = Failure("InvalidParameter", "the size of input image is too small or too large.")
 
 
+_trusted = cache(httpx.create_ssl_context)
+"""The certificates that are believed, read once."""
+
+
 class InputReader:
     """Gets the inputs of tasks and makes sketches of them, away from the event loop."""
 
@@ -30,7 +35,7 @@ class InputReader:
         self._shelf = shelf
         self._executor = executor
         self._http = httpx.AsyncClient(
-            follow_redirects=True, timeout=options.fetch_timeout_seconds
+            follow_redirects=True, timeout=options.fetch_timeout_seconds, verify=_trusted()
         )
 
     async def read(self, task: Task) -> Sketch:
