@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 import uvloop
 from cryptography import x509
@@ -17,6 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
+from app.dashscope import line
 from app.dashscope.outcomes import Accepted, CreateOutcome, NotSent, OutcomeUnknown, Refused
 from app.dashscope.payloads import DATA_URI_BYTES_LIMIT, IMAGE_BYTES_LIMIT, IMAGES_LIMIT
 from app.dashscope.sending import CREATE_BYTES_LIMIT, allow
@@ -291,6 +293,7 @@ class TestTls:
             )
         )
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        monkeypatch.setattr(line, "_trusted", httpx.create_ssl_context)
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(certificate, key)
         return context
