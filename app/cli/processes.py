@@ -18,6 +18,7 @@ from app.kit.crypto import Vault
 from app.kit.postgres.database import open_pool
 from app.kit.postgres.schema import head_revision
 from app.settings import Settings
+from app.web.connections import make_protocol
 from app.wiring import require_schema
 from app.worker import run_worker
 
@@ -36,6 +37,8 @@ def serve(
     uvicorn.run(
         "app.main:create_app",
         factory=True,
+        http=make_protocol(),
+        ws="none",
         host=host or settings.host,
         port=port or settings.port,
         log_config=None,

@@ -8,9 +8,13 @@ import structlog
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.web.connections import is_body_due
+
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 SERVER_ERROR = 500
+_CLOSE = (b"connection", b"close")
+"""A body that nobody reads to its end must not keep the connection."""
 QUIET_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -62,7 +66,8 @@ class _Answer:
         if message["type"] == "http.response.start":
             self.is_begun = True
             named = (b"x-request-id", self._request_id.encode())
-            message["headers"] = [*message.get("headers", []), named]
+            added = [named, _CLOSE] if is_body_due(self._scope) else [named]
+            message["headers"] = [*message.get("headers", []), *added]
             _log_answer(self._scope, message["status"], self._began_at)
         elif not message.get("more_body", False):
             self.is_whole = True

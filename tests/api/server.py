@@ -15,6 +15,7 @@ import uvicorn
 from app.kit.crypto import Vault
 from app.main import create_app
 from app.settings import Settings
+from app.web.connections import CONNECTIONS_LIMIT, make_protocol
 
 SECRET = "for-the-native-doors-tests-only-" * 2
 START_SECONDS = 20.0
@@ -37,9 +38,11 @@ def make_settings(database_url: str, folder: Path, **changes: Any) -> Settings:
 
 
 @asynccontextmanager
-async def running_api(settings: Settings) -> AsyncIterator[str]:
+async def running_api(
+    settings: Settings, *, connections: int = CONNECTIONS_LIMIT
+) -> AsyncIterator[str]:
     """Serve from a thread, as its own event loop; yields the address without a slash."""
-    context = _api_in_thread(settings)
+    context = _api_in_thread(settings, connections)
     url = await asyncio.to_thread(context.__enter__)
     try:
         yield url
@@ -56,10 +59,12 @@ def open_client(url: str, key: str | None = None, **headers: str) -> httpx.Async
 
 
 @contextmanager
-def _api_in_thread(settings: Settings) -> Iterator[str]:
+def _api_in_thread(settings: Settings, connections: int) -> Iterator[str]:
     config = uvicorn.Config(
         lambda: create_app(settings),
         factory=True,
+        http=make_protocol(limit=connections),
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,

@@ -1,0 +1,239 @@
+"""Connections of strangers: a bound on their heads, their time and their number.
+
+The server's own protocol bounds none of them: a head without an end fills the memory, one that is
+sent by the byte is waited for for ever, a body that nobody reads is swallowed whole.
+Source of the statuses: RFC 9110, 15.5.9, 15.5.15 and 15.6.4; RFC 6585, 5.
+"""
+
+import asyncio
+from collections import Counter
+from http import HTTPStatus
+from typing import Any, ClassVar
+from uuid import uuid4
+
+import orjson
+from starlette.types import Scope
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+HEAD_BYTES_LIMIT = 64 * 1024
+URL_BYTES_LIMIT = 16 * 1024
+HEAD_SECONDS = 30.0
+"""From the connection, or from its first byte after an answer, to the end of a head."""
+LINGER_SECONDS = 10.0
+LINGER_BYTES = 64 * 1024 * 1024
+"""What is read of a body that nobody wants: many clients read no answer before all is sent."""
+CONNECTIONS_LIMIT = 4_096
+
+_EXTENSION = "dashgate.connection"
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """HTTP/1.1 whose heads and connections have an end."""
+
+    registry: ClassVar["Connections"]
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._steps = 0  # of the parser: a head, a piece of a body, an end
+        self._stuck_bytes = 0
+        self._lingered_bytes = 0
+        self._is_over = False
+        self._is_deaf = False
+        self._timer: asyncio.TimerHandle | None = None
+        if self.registry.add(self, self.client[0] if self.client else ""):
+            self._expect_head()
+        else:
+            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "connections_full", _FULL)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.registry.remove(self)
+        self._end_timer()
+        super().connection_lost(exc)
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether a request has come whose answer is not complete."""
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_over:
+            self._lingered_bytes += len(data)
+            if self._lingered_bytes > LINGER_BYTES:
+                self.transport.close()
+        if self._is_deaf or self.transport.is_closing():
+            return
+        steps = self._steps
+        super().data_received(data)
+        self._stuck_bytes = self._stuck_bytes + len(data) if self._steps == steps else 0
+        if self._stuck_bytes > HEAD_BYTES_LIMIT:
+            self._refuse_head()
+        elif self._timer is None and not self.is_at_work:
+            self._expect_head()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["extensions"] = {_EXTENSION: self}  # type: ignore[dict-item]
+
+    def on_headers_complete(self) -> None:
+        self._steps += 1
+        if self._is_over:
+            return
+        self._end_timer()
+        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+        if len(self.url) > URL_BYTES_LIMIT or size > HEAD_BYTES_LIMIT:
+            self._refuse_head()
+            return
+        super().on_headers_complete()
+        self.cycle.transport = _Farewell(self, self.cycle)  # type: ignore[assignment]
+
+    def on_body(self, body: bytes) -> None:
+        self._steps += 1
+        if not self._is_deaf:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._steps += 1
+        if self._is_deaf:
+            return
+        super().on_message_complete()
+        if self._is_over:
+            self.transport.close()
+
+    def on_response_complete(self) -> None:
+        if self.cycle.response_complete and self.cycle.more_body and not self.pipeline:
+            self.close_gently()
+        super().on_response_complete()
+
+    def close_gently(self) -> None:
+        """Once the body that is still being sent has come, or enough of it."""
+        if not self._is_over:
+            self._is_over = True
+            self._end_timer()
+            self._timer = self.loop.call_later(LINGER_SECONDS, self.transport.close)
+            self.flow.resume_reading()
+
+    def drop(self) -> None:
+        self.transport.close()
+
+    def _expect_head(self) -> None:
+        self._timer = self.loop.call_later(HEAD_SECONDS, self._give_up_head)
+
+    def _end_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _give_up_head(self) -> None:
+        if self._stuck_bytes:
+            message = f"the head of the request was not complete within {HEAD_SECONDS:g} seconds"
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT, "head_too_slow", message)
+        self.transport.close()
+
+    def _refuse_head(self) -> None:
+        url_bytes = len(getattr(self, "url", b""))
+        if url_bytes > URL_BYTES_LIMIT:
+            message = f"the URL may have {URL_BYTES_LIMIT} bytes; this one has {url_bytes} or more"
+            self._refuse(HTTPStatus.REQUEST_URI_TOO_LONG, "url_too_long", message)
+        else:
+            message = f"the head of the request may have {HEAD_BYTES_LIMIT} bytes; it has more"
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_long", message)
+
+    def _refuse(self, status: HTTPStatus, code: str, message: str) -> None:
+        """Answer what is no request, in words that both doors have; nothing more is parsed."""
+        self._is_deaf = True
+        if self.is_at_work:  # what was asked before is not answered out of turn
+            self.transport.close()
+            return
+        document = {
+            "type": f"urn:dashgate:problem:{code}",
+            "title": status.phrase,
+            "status": status.value,
+            "detail": message,
+            "message": message,
+            "code": code,
+            "request_id": str(uuid4()),
+        }
+        body = orjson.dumps(document)
+        self.transport.write(
+            b"HTTP/1.1 %d %s\r\ncontent-type: application/problem+json\r\n"
+            b"cache-control: no-store\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s"
+            % (status.value, status.phrase.encode(), len(body), body)
+        )
+        self.close_gently()
+
+
+class Connections:
+    """All connections of the process; where one comes that is too many, one that waits must go.
+
+    It is idle or still sends its head, of the address that has most, and the oldest of those.
+    Where all are at work the new one is not taken.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._open: dict[BoundedProtocol, str] = {}
+        self._counts: Counter[str] = Counter()
+
+    def add(self, connection: BoundedProtocol, address: str) -> bool:
+        """Whether it may stay."""
+        if len(self._open) >= self._limit:
+            loser = self._find_loser()
+            if loser is None:
+                return False
+            self.remove(loser)
+            loser.drop()
+        self._open[connection] = address
+        self._counts[address] += 1
+        return True
+
+    def remove(self, connection: BoundedProtocol) -> None:
+        address = self._open.pop(connection, None)
+        if address is not None:
+            self._counts[address] -= 1
+
+    def _find_loser(self) -> BoundedProtocol | None:
+        oldest: dict[str, BoundedProtocol] = {}
+        for connection, address in self._open.items():
+            if not connection.is_at_work:
+                oldest.setdefault(address, connection)
+        self._counts = +self._counts
+        return oldest[max(oldest, key=self._counts.__getitem__)] if oldest else None
+
+
+class _Farewell:
+    """A connection as the server's answer sees it: closing it loses no answer."""
+
+    __slots__ = ("_cycle", "_protocol")
+
+    def __init__(self, protocol: BoundedProtocol, cycle: RequestResponseCycle) -> None:
+        self._protocol = protocol
+        self._cycle = cycle
+
+    def write(self, data: bytes) -> None:
+        self._protocol.transport.write(data)
+
+    def is_closing(self) -> bool:
+        return self._protocol.transport.is_closing()
+
+    def close(self) -> None:
+        if self._cycle.more_body:
+            self._protocol.close_gently()
+        else:
+            self._protocol.transport.close()
+
+
+def make_protocol(limit: int = CONNECTIONS_LIMIT) -> type[BoundedProtocol]:
+    """The protocol of one server, with its own count of connections."""
+    return type("Protocol", (BoundedProtocol,), {"registry": Connections(limit)})
+
+
+def is_body_due(scope: Scope) -> bool:
+    """Whether the client still sends the body of this request: after the answer it must go."""
+    protocol: Any = scope.get("extensions", {}).get(_EXTENSION)
+    if protocol is None:
+        return False
+    cycle = protocol.cycle
+    return cycle is not None and cycle.scope is scope and cycle.more_body
+
+
+_FULL = "the gateway has as many connections as it may: try again in a moment"

@@ -1,0 +1,34 @@
+"""One API process that is attacked by all tests here, and another team that must not notice."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.adversary.siege import Toll, siege
+from tests.databases import cloned_database
+from tests.gateway import Gateway, running_gateway
+
+
+@pytest.fixture(scope="session")
+async def shared_target(server_url: str, template: str) -> AsyncIterator[Gateway]:
+    async with (
+        cloned_database(server_url, template) as database_url,
+        running_gateway(database_url, members=("api",)) as gateway,
+    ):
+        yield gateway
+
+
+@pytest.fixture
+async def target(shared_target: Gateway) -> AsyncIterator[Gateway]:
+    shared_target.check_health()
+    yield shared_target
+    shared_target.check_health()
+    shared_target.show_logs()
+
+
+@pytest.fixture
+async def toll(target: Gateway) -> AsyncIterator[Toll]:
+    """What the test costs another team, whose jobs must all be accepted meanwhile."""
+    async with siege(target, await target.make_seat()) as toll:
+        yield toll
+    toll.expect_little()
