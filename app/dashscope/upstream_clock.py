@@ -4,18 +4,13 @@ Source: RFC 9110, 6.6.1 (`Date`, in whole seconds); RFC 9111, 5.1 (`Age`: out of
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 RESOLUTION_SECONDS = 1.0
 LEAD_LIMIT = timedelta(days=1)
 """Beyond it is no clock that is off, but a date that means nothing: it is no measure."""
-REMEMBERED_SECONDS = 7_200.0
-"""Longer than a create stays in doubt before a person is called."""
-READINGS_LIMIT = 50
-DRIFT_SECONDS = 2.0
-"""A clock that is steered, and not set, differs by less between two readings."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -26,51 +21,12 @@ class Offset:
     least: float
     most: float
 
-    def agrees_with(self, other: "Offset") -> bool:
-        """Whether both may be of one clock that nobody has set in between."""
-        return (
-            self.least - other.most <= DRIFT_SECONDS and other.least - self.most <= DRIFT_SECONDS
-        )
-
-
-@dataclass(slots=True)
-class ClockHistory:
-    """What a clock was told to be, also before somebody set it, for `REMEMBERED_SECONDS`.
-
-    What was written down under the old time is compared under the new one.
-    """
-
-    readings: list[tuple[Offset, float]] = field(default_factory=list)
-    """Each with the `elapsed_seconds` at which it held last; the latest comes last."""
-
-    @property
-    def offsets(self) -> list[Offset]:
-        return [offset for offset, _ in self.readings]
-
-    def note(self, told: Offset, at: float) -> None:
-        """A vaguer answer than the last counts only where it contradicts it."""
-        last = self.readings[-1][0] if self.readings else told
-        if told.least <= last.least <= last.most <= told.most:
-            told = last
-        self.readings = [
-            (offset, seen_at)
-            for offset, seen_at in self.readings
-            if at - seen_at <= REMEMBERED_SECONDS and not offset.agrees_with(told)
-        ][-READINGS_LIMIT + 1 :]
-        self.readings.append((told, at))
-
-    def find_change(self) -> timedelta:
-        """By how much the clock was set within that time, forward or back."""
-        readings = [offset.least for offset in self.offsets]
-        changes = (timedelta(seconds=abs(readings[-1] - one)) for one in readings)
-        return max((one for one in changes if one <= LEAD_LIMIT), default=timedelta(0))
-
 
 @dataclass(slots=True)
 class UpstreamClock:
-    """Remembers what dated answers said."""
+    """Remembers what the last dated answer said; a vaguer one only where it contradicts it."""
 
-    history: ClockHistory = field(default_factory=ClockHistory)
+    offset: Offset | None = None
 
     def note(self, headers: Mapping[str, str], began: float, ended: float) -> None:
         """An answer whose call was begun and ended then, by `elapsed_seconds`.
@@ -78,9 +34,12 @@ class UpstreamClock:
         The date is of some moment in between. One without a date, or out of a cache, says nothing.
         """
         date = _read_date(headers)
-        if date is not None:
-            told = Offset(date - ended, date + RESOLUTION_SECONDS - began)
-            self.history.note(told, ended)
+        if date is None:
+            return
+        told = Offset(date - ended, date + RESOLUTION_SECONDS - began)
+        known = self.offset
+        if known is None or not told.least <= known.least <= known.most <= told.most:
+            self.offset = told
 
 
 def measure_offset(moment: datetime, began: float, ended: float) -> Offset:

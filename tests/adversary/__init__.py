@@ -1,0 +1,1 @@
+"""What strangers and hostile clients send, and what it costs the others."""

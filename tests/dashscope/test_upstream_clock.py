@@ -7,15 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.dashscope.client import UpstreamTrouble
-from app.dashscope.upstream_clock import (
-    READINGS_LIMIT,
-    REMEMBERED_SECONDS,
-    ClockHistory,
-    Offset,
-    UpstreamClock,
-    find_lead,
-    measure_offset,
-)
+from app.dashscope.upstream_clock import Offset, UpstreamClock, find_lead, measure_offset
 from app.kit.clock import elapsed_seconds
 from tests.dashscope.upstreams import MODEL, TASK, calling
 from tests.emulator.client import QUICK, HandClock, open_desk
@@ -32,7 +24,7 @@ def test_the_date_is_of_a_moment_between_question_and_answer() -> None:
 
     clock.note({"date": DATE}, 10.0, 12.0)
 
-    assert clock.history.offsets == [Offset(SECONDS - 12.0, SECONDS + 1.0 - 10.0)]
+    assert clock.offset == Offset(SECONDS - 12.0, SECONDS + 1.0 - 10.0)
 
 
 @pytest.mark.parametrize(
@@ -47,11 +39,11 @@ def test_the_date_is_of_a_moment_between_question_and_answer() -> None:
     ],
 )
 def test_without_a_date_of_its_own_an_answer_says_nothing(headers: dict[str, str]) -> None:
-    clock = UpstreamClock()
+    clock = UpstreamClock(Offset(1.0, 2.0))
 
     clock.note(headers, 10.0, 12.0)
 
-    assert clock.history.offsets == []
+    assert clock.offset == Offset(1.0, 2.0)
 
 
 @given(
@@ -72,8 +64,8 @@ def test_the_lead_that_is_measured_holds_the_true_one(
     date = datetime.fromtimestamp(int(upstream_time), UTC).strftime("%a, %d %b %Y %H:%M:%S GMT")
     clock.note({"date": date}, began, began + out + back)
 
-    assert clock.history.offsets
-    lead = find_lead(clock.history.offsets[0], ours)
+    assert clock.offset is not None
+    lead = find_lead(clock.offset, ours)
     assert lead is not None
     least, most = lead
 
@@ -87,68 +79,20 @@ def test_a_date_that_no_clock_in_use_shows_is_no_measure(year: str) -> None:
     clock = UpstreamClock()
     clock.note({"date": f"Fri, 31 Dec {year} 23:59:59 GMT"}, 10.0, 12.0)
 
-    assert clock.history.offsets
-    assert find_lead(clock.history.offsets[0], measure_offset(NOON, 10.0, 12.0)) is None
+    assert clock.offset is not None
+    assert find_lead(clock.offset, measure_offset(NOON, 10.0, 12.0)) is None
 
 
 def test_a_vaguer_answer_that_contradicts_nothing_leaves_what_is_known() -> None:
     clock = UpstreamClock()
     clock.note({"date": DATE}, 10.0, 10.5)
-    known = clock.history.offsets
+    known = clock.offset
 
     clock.note({"date": DATE}, 2.0, 30.0)
+    assert clock.offset == known
 
-    assert clock.history.offsets == known
-
-
-class TestSet:
-    """A clock that is set: what it was before is remembered for as long as anything asks."""
-
-    @pytest.mark.parametrize("before", [0.0, 600.0])
-    def test_both_are_known_with_the_latest_last(self, before: float) -> None:
-        history = ClockHistory()
-        history.note(Offset(before, before + 0.1), 10.0)
-        history.note(Offset(300.0, 300.1), 20.0)
-
-        assert history.offsets == [Offset(before, before + 0.1), Offset(300.0, 300.1)]
-        assert history.find_change() == timedelta(seconds=300)
-
-    def test_one_reading_out_of_all_time_changes_nothing(self) -> None:
-        history = ClockHistory()
-        history.note(Offset(-6e10, -6e10), 10.0)
-        history.note(Offset(300.0, 300.1), 20.0)
-
-        assert history.find_change() == timedelta(0)
-
-    def test_what_was_long_ago_is_forgotten(self) -> None:
-        history = ClockHistory()
-        history.note(Offset(0.0, 0.1), 10.0)
-        history.note(Offset(300.0, 300.1), 11.0 + REMEMBERED_SECONDS)
-
-        assert history.offsets == [Offset(300.0, 300.1)]
-
-    def test_one_that_is_steered_is_one_clock(self) -> None:
-        history = ClockHistory()
-        for step in range(1_000):
-            history.note(Offset(step * 0.05, step * 0.05 + 0.01), float(step))
-
-        assert len(history.offsets) == 1
-        assert history.find_change() == timedelta(0)
-
-    def test_two_that_take_turns_are_two(self) -> None:
-        """Behind one name there may be several servers."""
-        history = ClockHistory()
-        for step in range(1_000):
-            history.note(Offset(step % 2 * 90.0, step % 2 * 90.0 + 1.0), float(step))
-
-        assert len(history.offsets) == 2
-
-    def test_one_that_says_anything_is_kept_in_bounds(self) -> None:
-        history = ClockHistory()
-        for step in range(1_000):
-            history.note(Offset(step * 10.0, step * 10.0), float(step))
-
-        assert len(history.offsets) == READINGS_LIMIT
+    clock.note({"date": DATE}, 100.0, 130.0)
+    assert clock.offset == Offset(SECONDS - 130.0, SECONDS + 1.0 - 100.0)
 
 
 async def test_an_answer_to_a_create_is_dated_as_well() -> None:
@@ -156,7 +100,7 @@ async def test_an_answer_to_a_create_is_dated_as_well() -> None:
     async with serve(answer) as wire, calling(f"http://{wire.host}") as upstream:
         await upstream.create_task(MODEL, input_fields={}, parameters={}, timeout_seconds=5)
 
-    assert upstream.clock.history.offsets
+    assert upstream.clock.offset is not None
 
 
 async def test_an_answer_of_trouble_is_dated_as_well() -> None:
@@ -165,7 +109,7 @@ async def test_an_answer_of_trouble_is_dated_as_well() -> None:
         with pytest.raises(UpstreamTrouble, match="HTTP 500"):
             await upstream.get_task("t-1")
 
-    assert upstream.clock.history.offsets
+    assert upstream.clock.offset is not None
 
 
 async def test_the_emulators_answers_tell_its_own_clock() -> None:
@@ -175,5 +119,6 @@ async def test_the_emulators_answers_tell_its_own_clock() -> None:
         began = elapsed_seconds()
         await upstream.get_task(task_id)
 
-    (offset,) = upstream.clock.history.offsets
+    offset = upstream.clock.offset
+    assert offset is not None
     assert offset.least <= clock.now.timestamp() - began <= offset.most

@@ -31,7 +31,7 @@ BANNED_WORDS = frozenset(
 )
 BANNED_STARTS = ("do_", "process_")
 BANNED_ENDS = ("_new", "_v2")
-PROPER_TERMS = re.compile("data_?(?:uri|dir)|do_GET", re.IGNORECASE)
+PROPER_TERMS = re.compile("data_?(?:uri|dir|received)|do_GET", re.IGNORECASE)
 
 HISTORY = "migrations/versions/"
 REGISTRY_HOST = re.compile(

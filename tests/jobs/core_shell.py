@@ -272,7 +272,7 @@ class Shell:
         """What the list shows of a create's time and of known tasks; None when not had."""
         known = self.find_known()
         skew = self.skew()
-        spans = [create.period]
+        spans = [create.wide_period]
         spans += [to_upstream_period(one.intended_at, one.answered_at, skew) for one in known]
         whole = Period(min(span.since for span in spans), max(span.until for span in spans))
         period = clip(whole, self.now, skew)
@@ -294,9 +294,8 @@ class Shell:
         )
 
     def skew(self) -> ClockSkew:
-        ahead = self.upstream.ahead
-        told = ClockSkew(ahead, ahead) if self.is_dated else ClockSkew()
-        return told if self.known_skew is None else told.including(self.known_skew)
+        told = ClockSkew(self.upstream.ahead, self.upstream.ahead)
+        return (told if self.is_dated else ClockSkew()).including(self.known_skew)
 
     def look(self) -> None:
         for job in self.active():

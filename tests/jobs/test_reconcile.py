@@ -6,12 +6,12 @@ from datetime import datetime, timedelta
 import pytest
 
 from app.dashscope import client as dashscope_client
-from app.jobs.core.candidates import CLOCK_MARGIN
+from app.jobs.core.candidates import CLOCK_MARGIN, SET_MARGIN
 from app.jobs.engine import watch
 from app.jobs.lifecycle import Disown, Fail, Review, Run
 from app.kit.clock import utc_now
 from tests.jobs.scene import Scene
-from tests.jobs.watcher import SETTLE, SETTLED, Watcher, denying, watching
+from tests.jobs.watcher import SETTLE, SETTLED, STALE, Watcher, denying, watching
 from tests.waiting import wait_until
 
 A_LITTLE = timedelta(seconds=2)
@@ -214,7 +214,10 @@ class TestWindow:
             pytest.param(-CLOCK_MARGIN - A_LITTLE, "submitting", id="made before the create"),
             pytest.param(-CLOCK_MARGIN + A_LITTLE * 2, "running", id="clocks differ by a minute"),
             pytest.param(SETTLE + CLOCK_MARGIN - A_LITTLE, "running", id="made as late as can be"),
-            pytest.param(SETTLE + CLOCK_MARGIN + A_LITTLE, "queued", id="made long after"),
+            pytest.param(SETTLE + CLOCK_MARGIN + A_LITTLE, "submitting", id="if a clock was set"),
+            pytest.param(
+                SETTLE + CLOCK_MARGIN + SET_MARGIN + A_LITTLE, "queued", id="made long after"
+            ),
         ],
     )
     async def test_only_a_task_of_its_time_is_its_own(
@@ -223,8 +226,10 @@ class TestWindow:
         fence = await watcher.in_doubt()
         await watcher.create()
         await watcher.let_pass(earlier)
+        await watcher.known()
 
-        await watcher.prove()
+        for _ in range(2):
+            await watcher.resolve()
 
         assert (await watcher.job(fence)).status == status
 
@@ -375,7 +380,7 @@ class TestTwoReconcilers:
 
     async def test_at_once_they_give_a_job_back_once(self, watcher: Watcher) -> None:
         fence = await watcher.in_doubt()
-        await watcher.let_pass(SETTLED)
+        await watcher.let_pass(SETTLED + STALE)
         await watcher.known()
         await watcher.resolve()
 
@@ -388,7 +393,7 @@ class TestTwoReconcilers:
         self, watcher: Watcher
     ) -> None:
         fence = await watcher.in_doubt()
-        await watcher.let_pass(SETTLED)
+        await watcher.let_pass(SETTLED + STALE)
         await watcher.known()
         await watcher.resolve()
         lists = await watcher.calls("list")
@@ -411,7 +416,7 @@ class TestTwoReconcilers:
     async def test_many_doubts_cost_one_list(self, slow_watcher: Watcher) -> None:
         lanes = [None, *[await slow_watcher.add_lane() for _ in range(1)]]
         fences = [await slow_watcher.in_doubt(lane) for lane in lanes]
-        await slow_watcher.let_pass(SETTLED)
+        await slow_watcher.let_pass(SETTLED + STALE)
         await slow_watcher.known()
         await slow_watcher.resolve()
         lists = await slow_watcher.calls("list")

@@ -8,13 +8,15 @@ from uuid import UUID
 import pytest
 
 from app.jobs.core.state import RequeueAsked
+from app.jobs.engine import watch
 from app.jobs.engine.judge import Judge
 from app.jobs.engine.states import lock_standing
+from app.jobs.engine.watch import AccountView
 from app.jobs.lifecycle import Fence, Run
 from app.jobs.record import record
 from app.kit.postgres.database import transaction
 from tests.jobs.scene import ended_with, is_one_waiting
-from tests.jobs.watcher import KEYS, RULES, SETTLED, Watcher
+from tests.jobs.watcher import KEYS, RULES, SETTLED, STALE, Watcher
 from tests.waiting import wait_until
 
 WORDS: tuple[dict[str, str], ...] = ({}, {"prompt": "make it red"})
@@ -28,7 +30,7 @@ class TestRivals:
     ) -> None:
         """The other lane's create has made the task, and its answer is not yet written down."""
         doubt = await watcher.in_doubt()
-        await watcher.let_pass(SETTLED)
+        await watcher.let_pass(SETTLED + STALE)
         open_create = await watcher.sent(await watcher.add_lane())
         task_id = await watcher.create()
 
@@ -168,6 +170,24 @@ class TestRivals:
         await watcher.resolve()
 
         assert await watcher.calls("query") == queries + 1
+
+    async def test_who_asks_at_a_time_has_one_answer_also_when_it_is_none(
+        self, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked: list[str] = []
+
+        async def find_nothing(view: AccountView, task_id: str) -> None:
+            asked.append(task_id)
+            await asyncio.sleep(0.01)
+
+        monkeypatch.setattr(watch, "find_answer", find_nothing)
+        desk = watcher.desk
+
+        await asyncio.gather(*(desk.answers.find(desk.view, "t") for _ in range(20)))
+        assert asked == ["t"]
+
+        await desk.answers.find(desk.view, "t")
+        assert asked == ["t", "t"]
 
     async def _in_review(self, watcher: Watcher) -> tuple[Fence, Fence, list[str]]:
         other_lane = await watcher.add_lane()

@@ -11,9 +11,8 @@ import pytest
 
 from app.dashscope.outcomes import Accepted
 from app.dashscope.payloads import TaskAnswer, TaskStatus
-from app.jobs.core.clocks import Clocks
 from app.jobs.core.state import Created, Rules
-from app.jobs.engine import reconcile
+from app.jobs.engine import watch
 from app.jobs.engine.follow import AccountDesk, follow_running
 from app.jobs.engine.judge import Judge
 from app.jobs.engine.progress import call_attention
@@ -52,7 +51,7 @@ def denying() -> Iterator[None]:
         return answer.model_copy(update={"output": unknown})
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reconcile, "find_answer", deny)
+        patch.setattr(watch, "find_answer", deny)
         yield
 
 
@@ -92,7 +91,11 @@ class Watcher:
         await resolve_doubts(self.desk, MODEL)
 
     async def prove(self) -> None:
-        """Look twice at a list that shows a task which was made just now."""
+        """Look twice at a list that shows a task which was made just now, after long enough.
+
+        Without a task from before, that of now proves no more than an old one does.
+        """
+        await self.let_pass(STALE)
         await self.known()
         await self.resolve()
         await self.resolve()
@@ -240,8 +243,7 @@ async def watching(
 
 
 def make_desk(scene: Scene, view: AccountView, rules: Rules = RULES) -> AccountDesk:
-    clocks = Clocks(view.upstream.clock)
-    return AccountDesk(Judge(scene.pool, rules), scene.account_id, view, clocks)
+    return AccountDesk(Judge(scene.pool, rules), scene.account_id, view)
 
 
 _ADD_LANE = """

@@ -12,6 +12,8 @@ _LAST = datetime.max.replace(tzinfo=UTC)
 
 CLOCK_MARGIN = timedelta(seconds=60)
 """How far the upstream's clock may differ from the database's beyond what was measured."""
+SET_MARGIN = timedelta(minutes=10)
+"""How far either clock may have been set meanwhile: a task from so near rules absence out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +23,10 @@ class ClockSkew:
     least: timedelta = timedelta(0)
     most: timedelta = timedelta(0)
 
-    def including(self, other: "ClockSkew") -> "ClockSkew":
+    def including(self, other: "ClockSkew | None") -> "ClockSkew":
         """What holds for either."""
+        if other is None:
+            return self
         return ClockSkew(min(self.least, other.least), max(self.most, other.most))
 
 
@@ -67,6 +71,11 @@ class OpenCreate:
         """When its task may have been made, by the upstream's clock."""
         return to_upstream_period(self.intended_at, self.until, self.skew)
 
+    @property
+    def wide_period(self) -> Period:
+        """The same, if one of the clocks was set meanwhile."""
+        return Period(self.period.since - SET_MARGIN, self.period.until + SET_MARGIN)
+
     def may_have_made(self, task: ListedTask) -> bool:
         """Whether time and key allow it; an unnamed key may have any but another's.
 
@@ -74,6 +83,11 @@ class OpenCreate:
         """
         is_in_time = task.gmt_create is None or self.period.contains(task.gmt_create)
         return is_in_time and self._may_be_its_key(task.api_key_id)
+
+    def cannot_rule_out(self, task: ListedTask) -> bool:
+        """Whether time and key allow it even where a clock was set meanwhile."""
+        is_near = task.gmt_create is None or self.wide_period.contains(task.gmt_create)
+        return is_near and self._may_be_its_key(task.api_key_id)
 
     def _may_be_its_key(self, key_id: str | None) -> bool:
         if key_id is None:
@@ -97,9 +111,9 @@ def group_by_window(creates: Sequence[OpenCreate]) -> list[list[OpenCreate]]:
 def pick_unattached(
     create: OpenCreate, listed: Sequence[ListedTask], known: Collection[str]
 ) -> list[ListedTask]:
-    """The tasks that the create may have made and that are nobody's, oldest first."""
+    """The tasks that the create cannot be said not to have made, nobody's yet, oldest first."""
     possible = [
-        task for task in listed if task.task_id not in known and create.may_have_made(task)
+        task for task in listed if task.task_id not in known and create.cannot_rule_out(task)
     ]
     return sorted(possible, key=lambda task: (task.gmt_create or _LAST, task.task_id))
 
@@ -109,8 +123,11 @@ def weigh(
 ) -> Candidate:
     """A task as a candidate: contested where another open create may have made it as well.
 
-    Words tell rivals apart once the task can be read and they asked for something else.
+    Words tell rivals apart once the task can be read and they asked for something else. One that
+    is the create's only if a clock was set is never taken for its own, nor for another's.
     """
+    if not create.may_have_made(task) and match in (Match.UNSEEN, Match.SAME):
+        match = Match.UNCLEAR
     is_contested = any(
         (rival.job_id, rival.attempt) != (create.job_id, create.attempt)
         and rival.may_have_made(task)

@@ -45,13 +45,17 @@ def weigh_list(create: OpenCreate, look: Look) -> ListProof:
     if (
         not look.is_whole
         or not look.period.covers(create.period)
+        or look.period.since > create.wide_period.since
         or not look.known
         or any(known.task_id not in shown for known in look.known)
         or not is_covered(measure_skew(look.known, look.tasks), look.skew)
     ):
         return ListProof.NONE
-    is_fresh = any(known.intended_at >= create.until for known in look.known)
-    return ListProof.FRESH if is_fresh else ListProof.KNOWN
+    fresh_from = create.until + measure_change(look.known, look.tasks)
+    is_fresh = any(known.intended_at >= fresh_from for known in look.known)
+    # Without one from before it is not known whether a clock was set, and which is the younger.
+    is_dated = any(known.intended_at < create.intended_at for known in look.known)
+    return ListProof.FRESH if is_fresh and is_dated else ListProof.KNOWN
 
 
 def measure_skew(known: Sequence[KnownTask], tasks: Sequence[ListedTask]) -> ClockSkew | None:
@@ -60,19 +64,35 @@ def measure_skew(known: Sequence[KnownTask], tasks: Sequence[ListedTask]) -> Clo
     Each was made between its intent and its answer. None without any. Where they contradict each
     other the clock was set meanwhile, and all that they say is kept, but for what no clock shows.
     """
-    made_at = {task.task_id: task.gmt_create for task in tasks}
-    bounds = [
-        (made - one.answered_at, made - one.intended_at)
-        for one in known
-        if (made := made_at.get(one.task_id)) is not None
-        and abs(made - one.answered_at) <= LEAD_LIMIT
-    ]
+    bounds = _find_bounds(known, tasks)
     if not bounds:
         return None
     least, most = max(low for low, _ in bounds), min(high for _, high in bounds)
     if least > most:
         least, most = min(low for low, _ in bounds), max(high for _, high in bounds)
     return ClockSkew(least, most)
+
+
+def measure_change(known: Sequence[KnownTask], tasks: Sequence[ListedTask]) -> timedelta:
+    """By how much one of the clocks was set between the known tasks, at least."""
+    bounds = _find_bounds(known, tasks)
+    nothing = timedelta(0)
+    if not bounds:
+        return nothing
+    return max(max(low for low, _ in bounds) - min(high for _, high in bounds), nothing)
+
+
+def _find_bounds(
+    known: Sequence[KnownTask], tasks: Sequence[ListedTask]
+) -> list[tuple[timedelta, timedelta]]:
+    """Between what the upstream's clock was ahead of ours, by each task that both have dated."""
+    made_at = {task.task_id: task.gmt_create for task in tasks}
+    return [
+        (made - one.answered_at, made - one.intended_at)
+        for one in known
+        if (made := made_at.get(one.task_id)) is not None
+        and abs(made - one.answered_at) <= LEAD_LIMIT
+    ]
 
 
 def is_covered(measured: ClockSkew | None, assumed: ClockSkew) -> bool:

@@ -14,7 +14,6 @@ from app.accounts.directory import UpstreamAccount, load_accounts
 from app.dashscope.client import DashScope, UpstreamHttp
 from app.dashscope.sending import CREATE_BYTES_LIMIT
 from app.dashscope.upstream_clock import UpstreamClock
-from app.jobs.core.clocks import Clocks
 from app.jobs.core.state import Rules
 from app.jobs.engine.dispatch import LaneDesk, Nudges, work_lane
 from app.jobs.engine.follow import AccountDesk, Patience, follow_account
@@ -187,7 +186,6 @@ class Section:
             judge=Judge(orchestra.pool, timings.to_rules()),
             account_id=account.id,
             view=AccountView(clients[0], Pace(rate), Pace(rate), tuple(clients[1:])),
-            clocks=Clocks(clock),
         )
         yield self._follow_loop(orchestra, desk)
         yield self._round_loop("doubts", resolve_doubts, desk, orchestra, DOUBT_SECONDS)

@@ -11,20 +11,25 @@ from datetime import datetime, timedelta
 from functools import partial
 from time import monotonic
 from uuid import UUID
-from weakref import WeakValueDictionary
 
 import structlog
 
 from app.accounts.paces import learn_key_id, to_run_times
 from app.dashscope.client import UpstreamTrouble
-from app.dashscope.payloads import ListedTask, TaskAnswer, TaskStatus
-from app.dashscope.upstream_clock import measure_offset
-from app.jobs.core.candidates import to_upstream_period
-from app.jobs.core.clocks import Clocks
+from app.dashscope.payloads import ListedTask, TaskStatus
+from app.dashscope.upstream_clock import Offset, find_lead, measure_offset
+from app.jobs.core.candidates import ClockSkew, to_upstream_period
 from app.jobs.core.state import Answered, Spotted
 from app.jobs.core.watch_pace import next_look_seconds
 from app.jobs.engine.judge import Judge
-from app.jobs.engine.watch import AccountView, cancel_task, clip, find_answer, list_pages
+from app.jobs.engine.watch import (
+    AccountView,
+    FinalAnswers,
+    cancel_task,
+    clip,
+    find_answer,
+    list_pages,
+)
 from app.jobs.lifecycle import CancelTask
 from app.kit.background.chores import Apart
 from app.kit.background.loop import wait_for_any
@@ -56,17 +61,18 @@ class AccountDesk:
     judge: Judge
     account_id: UUID
     view: AccountView
-    clocks: Clocks
+    known_skew: ClockSkew | None = None
+    """The clock of the list's times against the database's, as known tasks show it."""
+    database_clock: Offset | None = None
+    """The database's clock against this machine's, when it was last asked."""
     list_gaps: tuple[bool, bool] = (False, False)
     """Whether the last list hid known tasks, and whether it could not be read whole."""
     has_unnamed_keys: bool = True
     """Whether the upstream's name of some API key of the account is still to be learned."""
     page_ends: dict[str, tuple[datetime, str]] = field(default_factory=dict)
     """The last task of the last look, when a model's running tasks are more than a page."""
-    answers: dict[str, TaskAnswer] = field(default_factory=dict, repr=False)
-    """What finished tasks that have no owner yet have answered."""
-    asking: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
-    """The tasks whose answer is asked for now: once, however many want to know."""
+    answers: FinalAnswers = field(default_factory=FinalAnswers)
+    """Of finished tasks that have no owner yet."""
     works: dict[str, Apart] = field(default_factory=dict)
     """Each kind of work, with what failed lately in it and rests."""
 
@@ -84,9 +90,20 @@ class AccountDesk:
         """The database's time, by which its clock is compared with the upstream's as well."""
         began = elapsed_seconds()
         now: datetime = await self.pool.fetchval("select clock_timestamp()")
-        ended = elapsed_seconds()
-        self.clocks.database.note(measure_offset(now, began, ended), ended)
+        self.database_clock = measure_offset(now, began, elapsed_seconds())
         return now
+
+    @property
+    def skew(self) -> ClockSkew:
+        """How the upstream's clock may differ from the database's, by all that was measured."""
+        upstream_clock = self.view.upstream.clock.offset
+        told = None
+        if upstream_clock is not None and self.database_clock is not None:
+            lead = find_lead(upstream_clock, self.database_clock)
+            told = None if lead is None else ClockSkew(*lead)
+        if told is None or self.known_skew is None:
+            return told or self.known_skew or ClockSkew()
+        return told.including(self.known_skew)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +122,6 @@ async def follow_account(desk: AccountDesk, models: Sequence[str], patience: Pat
     """
     patience.hint.clear()
     began = monotonic()
-    await desk.now()
     pause = await follow_models(desk, models, patience.base_seconds)
     rest = max(pause - (monotonic() - began), patience.base_seconds * SHORTEST_REST)
     await wait_for_any(patience.stop, patience.hint, seconds=rest)
@@ -196,8 +212,8 @@ async def _list(desk: AccountDesk, model: str, running: Sequence[Record]) -> dic
     """What the list shows of them, as far as it can be had: the others are asked for."""
     wanted = {row["upstream_task_id"] for row in running}
     now = await desk.now()
-    skew = desk.clocks.skew
-    period = clip(to_upstream_period(running[0]["submitted_at"], now, skew), now, skew)
+    asked = to_upstream_period(running[0]["submitted_at"], now, desk.skew)
+    period = clip(asked, now, desk.skew)
     found: dict[str, TaskStatus] = {}
     if period is None:
         return found

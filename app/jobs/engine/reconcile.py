@@ -9,7 +9,7 @@ from uuid import UUID
 import structlog
 
 from app.dashscope.client import UpstreamTrouble
-from app.dashscope.payloads import FINAL_TASK_STATUSES, ListedTask, TaskAnswer, TaskStatus
+from app.dashscope.payloads import ListedTask
 from app.jobs.core.candidates import (
     OpenCreate,
     Period,
@@ -20,17 +20,14 @@ from app.jobs.core.candidates import (
 )
 from app.jobs.core.content import match_content
 from app.jobs.core.doubts import REVIEW_CODE
-from app.jobs.core.proof import KnownTask, Look, measure_skew, weigh_list
+from app.jobs.core.proof import KnownTask, Look, measure_change, measure_skew, weigh_list
 from app.jobs.core.state import Listed, Match
 from app.jobs.engine.follow import AccountDesk
-from app.jobs.engine.watch import Listing, clip, find_answer, list_tasks
+from app.jobs.engine.watch import Listing, clip, list_tasks
 from app.kit.faultpoints import faultpoint
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
-ANSWERS_KEPT = 500
-"""Of tasks that may be somebody's: that many answers are remembered, some kilobytes each."""
-LASTING = FINAL_TASK_STATUSES - {TaskStatus.UNKNOWN}
 DOUBTS_AT_ONCE = 50
 KNOWN_LIMIT = 200
 """Known tasks of the creates' own time that must show."""
@@ -72,7 +69,7 @@ async def _resolve(desk: AccountDesk, model: str, doubts: Sequence[OpenCreate]) 
 
     A task that found its owner meanwhile is then nobody else's.
     """
-    looked_at = desk.clocks.surely_past(await desk.now())
+    looked_at = await desk.now()
     known = await _load_known(desk, model, doubts)
     listing = await list_for(desk, model, doubts, known)
     if listing is None:
@@ -88,7 +85,7 @@ async def _resolve(desk: AccountDesk, model: str, doubts: Sequence[OpenCreate]) 
         key=lambda doubt: doubt.job_id,
         at_once=DOUBTS_AT_ONCE,
     )
-    desk.clocks.learn(measure_skew(known, tasks))
+    desk.known_skew = measure_skew(known, tasks) or desk.known_skew
     faultpoint("doubt.recorded")
 
 
@@ -120,7 +117,8 @@ async def _decide(
     candidates = tuple(
         weigh(doubt, task, match, rivals) for task, match in zip(tasks, matches, strict=True)
     )
-    news = Listed(doubt.attempt, candidates, looked_at, weigh_list(doubt, look))
+    age_by = looked_at - measure_change(look.known, look.tasks)
+    news = Listed(doubt.attempt, candidates, age_by, weigh_list(doubt, look))
     await desk.judge.hear_surely(doubt.job_id, news)
 
 
@@ -145,9 +143,12 @@ async def load_creates(
 ) -> list[OpenCreate]:
     """Creates of the account, or of those that share its list, with the latest time of a task."""
     rows = await desk.pool.fetch(f"{_LOAD} {which}", desk.account_id, model, lateness, *values)
-    skew = desk.clocks.skew
-    names = "other_key_ids"
-    return [OpenCreate(**{**row, names: frozenset(row[names]), "skew": skew}) for row in rows]
+    return [
+        OpenCreate(
+            **(dict(row) | {"other_key_ids": frozenset(row["other_key_ids"]), "skew": desk.skew})
+        )
+        for row in rows
+    ]
 
 
 async def load_rivals(
@@ -168,11 +169,10 @@ async def list_for(
 
     No answer, or a time of which the list tells nothing, is no empty list.
     """
-    skew = desk.clocks.skew
-    spans = [create.period for create in creates]
-    spans += [to_upstream_period(one.intended_at, one.answered_at, skew) for one in known]
+    spans = [create.wide_period for create in creates]
+    spans += [to_upstream_period(one.intended_at, one.answered_at, desk.skew) for one in known]
     whole = Period(min(span.since for span in spans), max(span.until for span in spans))
-    period = clip(whole, await desk.now(), skew)
+    period = clip(whole, await desk.now(), desk.skew)
     if period is None:
         return None
     try:
@@ -193,24 +193,11 @@ async def find_unattached(
 
 async def find_match(desk: AccountDesk, task: ListedTask, create: OpenCreate) -> Match:
     """Whose a task is by its own words; unseen while it goes on or cannot be asked for."""
-    answer = await _find_final(desk, task.task_id) if task.status.is_final else None
+    is_final = task.status.is_final
+    answer = await desk.answers.find(desk.view, task.task_id) if is_final else None
     if answer is None:
         return Match.UNSEEN
     return match_content(answer, prompt=create.prompt, n=create.n)
-
-
-async def _find_final(desk: AccountDesk, task_id: str) -> TaskAnswer | None:
-    """Asked for once, however many creates may have made it: what has ended stays as it is.
-
-    That the upstream does not know a task is no end: it may know it again.
-    """
-    async with desk.asking.setdefault(task_id, asyncio.Lock()):
-        answer = desk.answers.get(task_id) or await find_answer(desk.view, task_id)
-    if answer is not None and answer.output.task_status in LASTING:
-        desk.answers[task_id] = answer
-        if len(desk.answers) > ANSWERS_KEPT:
-            del desk.answers[next(iter(desk.answers))]
-    return answer
 
 
 # A key without a name may be one that was removed once, and has been set again.

@@ -68,7 +68,7 @@ async def _find_late_of(desk: AccountDesk, model: str, creates: Sequence[OpenCre
     tasks = tuple(listing.tasks.values())
     rivals = await load_rivals(desk, model, tasks)
     for create in creates:
-        for task in await find_unattached(desk, create, tasks):
+        for task in filter(create.may_have_made, await find_unattached(desk, create, tasks)):
             match = await find_match(desk, task, create)
             if weigh(create, task, match, rivals).is_contested:
                 continue

@@ -1,5 +1,6 @@
 """The look at an account's tasks over HTTP: the list for all, a query for one; paced."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -8,7 +9,13 @@ from datetime import datetime, timedelta
 import structlog
 
 from app.dashscope.client import DashScope, TaskWindow, UpstreamTrouble
-from app.dashscope.payloads import ListedTask, TaskAnswer, TaskPage
+from app.dashscope.payloads import (
+    FINAL_TASK_STATUSES,
+    ListedTask,
+    TaskAnswer,
+    TaskPage,
+    TaskStatus,
+)
 from app.jobs.core.candidates import CLOCK_MARGIN, ClockSkew, Period
 from app.kit.background.pace import Pace
 
@@ -18,6 +25,9 @@ WINDOW_LIMIT = timedelta(hours=23, minutes=55)
 PAGES_LIMIT = 20
 """A span with more pages is read in halves: the list is not known to page further."""
 PAGES_LIMIT_OF_A_LOOK = 400
+ANSWERS_KEPT = 500
+"""Of tasks that may be somebody's: that many answers are remembered, some kilobytes each."""
+LASTING = FINAL_TASK_STATUSES - {TaskStatus.UNKNOWN}
 SHORTEST_SPAN = timedelta(seconds=2)
 """The list's filters are whole seconds."""
 
@@ -51,8 +61,8 @@ class Listing:
 
 def clip(period: Period, now: datetime, skew: ClockSkew) -> Period | None:
     """What of a period the upstream's list can tell at `now`, by the database; None: nothing."""
-    since = max(period.since, now + skew.least - WINDOW_LIMIT)
     until = min(period.until, now + skew.most + CLOCK_MARGIN)
+    since = max(period.since, now + skew.least - WINDOW_LIMIT, until - WINDOW_LIMIT)
     return Period(since, until) if since < until else None
 
 
@@ -101,6 +111,32 @@ async def find_answer(view: AccountView, task_id: str) -> TaskAnswer | None:
         log.error("task.answered_as_another", task_id=task_id, named=answer.output.task_id)
         return None
     return answer
+
+
+@dataclass(slots=True)
+class FinalAnswers:
+    """What tasks that have ended answer: it stays so. Each is asked once, however many ask."""
+
+    kept: dict[str, TaskAnswer] = field(default_factory=dict, repr=False)
+    asked: dict[str, "asyncio.Task[TaskAnswer | None]"] = field(default_factory=dict, repr=False)
+
+    async def find(self, view: AccountView, task_id: str) -> TaskAnswer | None:
+        """None when the upstream says nothing this time.
+
+        That it does not know a task is no end: it may know it again.
+        """
+        if task_id in self.kept:
+            return self.kept[task_id]
+        asked = self.asked.get(task_id)
+        if asked is None:
+            asked = self.asked[task_id] = asyncio.create_task(find_answer(view, task_id))
+            asked.add_done_callback(lambda _: self.asked.pop(task_id, None))
+        answer = await asyncio.shield(asked)
+        if answer is not None and answer.output.task_status in LASTING:
+            self.kept[task_id] = answer
+            if len(self.kept) > ANSWERS_KEPT:
+                del self.kept[next(iter(self.kept))]
+        return answer
 
 
 async def cancel_task(view: AccountView, task_id: str) -> bool:
