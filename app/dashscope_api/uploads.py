@@ -1,14 +1,14 @@
 """Local files of SDKs: the upload policy, and the form post that follows it to us."""
 
 from datetime import timedelta
+from functools import partial
 from xml.sax.saxutils import escape
 
 from fastapi import APIRouter, Request, Response
-from starlette.datastructures import FormData, UploadFile
 
 from app.dashscope_api.answers import WireResponse
 from app.dashscope_api.errors import WireError
-from app.dashscope_api.form_head import read_form_head
+from app.dashscope_api.forms import find_boundary, parse_form, read_form_head
 from app.dashscope_api.policy import (
     ACCESS_KEY_ID,
     POLICY_TTL_SECONDS,
@@ -22,13 +22,13 @@ from app.jobs.requests.models import DEFAULT_MODEL, MODELS
 from app.kit.errors import GatewayError
 from app.media.files import FileOrigin, UploadExists, keep_upload
 from app.media.inspect import UnreadableImage, inspect_image
-from app.web.bodies import with_body, with_head
+from app.web.bodies import parse_body, with_head
 from app.web.context import Bodies, DoorsHere, LinksHere, Writer
 from app.web.request_ids import request_id_of
 from app.wiring import Doors
 
 UPLOAD_PATH = "/uploads/form"
-FORM_OVERHEAD_BYTES = 64 * 1024
+FORM_OVERHEAD_BYTES = 16 * 1024
 MEGABYTE = 1024 * 1024
 POLICY_FIELDS = ("policy", "Signature", "key")
 """In front of the file, as OSS asks for it."""
@@ -83,26 +83,22 @@ async def post_form(request: Request, doors: DoorsHere, bodies: Bodies) -> Respo
             f"{DEFAULT_MODEL.image_bytes}"
         )
         return _refuse(request, 400, "EntityTooLarge", message)
+    boundary = find_boundary(request.headers.get("content-type", ""))
+    if boundary is None:
+        message = "the form must be multipart/form-data with a boundary"
+        return _refuse(request, 400, "MalformedPOSTRequest", message)
     # Who posts is known before the file is read: strangers get no memory.
-    head = await read_form_head(request, limit_bytes=FORM_OVERHEAD_BYTES)
+    head = await read_form_head(request, boundary, limit_bytes=FORM_OVERHEAD_BYTES)
     try:
-        poster = _check(doors, head.fields)
+        permission = _check(doors, head.form.fields)
     except PolicyRefused as refusal:
         return _refuse(request, 403, "AccessDenied", str(refusal))
     whole = with_head(request, head.content, is_whole=head.is_whole)
-    async with (
-        bodies.read(whole, poster.team_id) as body,
-        with_body(request, body).form(max_files=1, max_fields=20, max_part_size=longest) as form,
-    ):
-        fields = {name: _field(form, name) for name in POLICY_FIELDS}
-        try:
-            permission = _check(doors, fields)
-        except PolicyRefused as refusal:
-            return _refuse(request, 403, "AccessDenied", str(refusal))
-        file = form.get("file")
-        if not isinstance(file, UploadFile):
-            return _refuse(request, 400, "InvalidArgument", "the form has no part `file`")
-        return await _keep(request, doors, permission, fields["key"], await file.read())
+    async with bodies.read(whole, permission.team_id) as body:
+        form = await parse_body(body, partial(parse_form, boundary=boundary))
+        if form.file is None or not form.is_file_whole:
+            return _refuse(request, 400, "InvalidArgument", "the form has no whole part `file`")
+        return await _keep(request, doors, permission, form.fields["key"], form.file)
 
 
 def _check(doors: Doors, fields: dict[str, str]) -> Permission:
@@ -121,7 +117,7 @@ async def _keep(
     request: Request, doors: Doors, permission: Permission, key: str, content: bytes
 ) -> Response:
     try:
-        facts = inspect_image(content)
+        facts = await parse_body(content, inspect_image)
     except UnreadableImage as error:
         return _refuse(request, 400, "InvalidImageFormat", error.message)
     problems = check_input_image(facts, (key.rpartition("/")[2],))
@@ -143,11 +139,6 @@ async def _keep(
     except GatewayError as error:
         return _refuse(request, 503, "ServiceUnavailable", error.message)
     return Response(status_code=200)
-
-
-def _field(form: FormData, name: str) -> str:
-    value = form.get(name)
-    return value if isinstance(value, str) else ""
 
 
 def _refuse(request: Request, status: int, code: str, message: str) -> Response:

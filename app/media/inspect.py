@@ -10,6 +10,7 @@ from PIL import BmpImagePlugin, ImageFile, JpegImagePlugin, PngImagePlugin, WebP
 from PIL.Image import DecompressionBombError
 
 from app.kit.errors import GatewayError, InvalidRequest
+from app.media.segments import SEGMENTS_LIMIT, TooManySegments, check_segments
 
 ACCEPTED_FORMATS = "JPEG, PNG, BMP or WEBP"
 DECODED_PIXELS_LIMIT = 64_000_000
@@ -63,6 +64,14 @@ class ImageFacts:
 def inspect_image(content: bytes) -> ImageFacts:
     """Read the header only; an animation counts as its canvas. UnreadableImage if it is none."""
     content_type, reader = _find_reader(content)
+    try:
+        check_segments(content, content_type)
+    except TooManySegments:
+        raise UnreadableImage(
+            f"its header has more than {SEGMENTS_LIMIT} segments or far too much padding; export "
+            "the image anew",
+            code="damaged_image",
+        ) from None
     with _open(reader, content) as picture:
         width, height = picture.size
     digest = sha256(content).hexdigest()

@@ -224,12 +224,3 @@ def with_head(request: Request, head: bytes, *, is_whole: bool) -> Request:
         return await request.receive()
 
     return Request(request.scope, receive)
-
-
-def with_body(request: Request, body: bytes) -> Request:
-    """The request again, with a body that has been read."""
-
-    async def receive() -> Message:
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return Request(request.scope, receive)
