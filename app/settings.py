@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from app.kit.crypto import MINIMUM_SECRET_LENGTH
+from app.kit.crypto import MINIMUM_SECRET_LENGTH, is_guessable
 
 DEFAULT_UPSTREAM_URL = "https://dashscope.aliyuncs.com/api/v1"
 
@@ -115,6 +115,13 @@ class Settings(BaseSettings):
                 "characters. For a new installation make one with python3 -c 'import secrets; "
                 "print(secrets.token_urlsafe(48))'; an existing one needs the secret that it had, "
                 "or its stored keys cannot be opened"
+            )
+        if secrets and is_guessable(secrets[0]):
+            raise SettingMissing(
+                "DASHGATE_SECRET_KEY: the first secret in it can be guessed (it repeats a few "
+                "characters, or is an example). Make one with python3 -c 'import secrets; "
+                "print(secrets.token_urlsafe(48))'; an existing installation puts it in front of "
+                "the one that it had, with a comma between"
             )
         return secrets
 

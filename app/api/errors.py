@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 
 from app.jobs.acceptance import KeyReused
 from app.kit.errors import (
+    PROBLEMS_TOLD,
     Conflict,
     FieldProblem,
     GatewayError,
@@ -20,6 +21,7 @@ from app.kit.errors import (
     NotFound,
     NotPermitted,
     Unavailable,
+    shorten,
 )
 from app.kit.postgres.database import CONNECTION_TROUBLE
 from app.kit.postgres.trouble import describe_trouble
@@ -78,7 +80,7 @@ def make_problem(request: Request, status: int, **members: Any) -> JSONResponse:
     problem = {
         "type": f"urn:dashgate:problem:{members['code']}",
         "status": status,
-        "instance": request.url.path,
+        "instance": shorten(request.url.path),
         "request_id": request_id_of(request),
         **members,
     }
@@ -116,7 +118,7 @@ async def _answer_bad_parameters(request: Request, error: Exception) -> JSONResp
             "msg": item["msg"],
             "ctx": {"actual": str(item["input"])[:SHOWN_CHARACTERS]},
         }
-        for item in error.errors()
+        for item in error.errors()[:PROBLEMS_TOLD]
     ]
     detail = "; ".join(
         f"{item['loc'][-1]} is {item['ctx']['actual']!r}: {item['msg']}" for item in errors
@@ -127,7 +129,7 @@ async def _answer_bad_parameters(request: Request, error: Exception) -> JSONResp
 async def _answer_http_exception(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     code = {404: "route_not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
-    detail = f"{request.method} {request.url.path}: {error.detail}"
+    detail = f"{request.method} {shorten(request.url.path)}: {error.detail}"
     response = make_problem(
         request, error.status_code, title=str(error.detail), detail=detail, code=code
     )
@@ -139,7 +141,7 @@ async def _answer_database_trouble(request: Request, error: Exception) -> JSONRe
     trouble = describe_trouble(error)
     log.warning(
         "request.database_lost",
-        path=request.url.path,
+        path=shorten(request.url.path),
         code=trouble.code,
         error=type(error).__name__,
     )
@@ -152,7 +154,7 @@ async def _answer_database_trouble(request: Request, error: Exception) -> JSONRe
 
 async def answer_bug(request: Request, error: Exception) -> JSONResponse:
     """For what none of the handlers knows; only the log tells more."""
-    log.exception("request.failed", path=request.url.path, exc_info=error)
+    log.exception("request.failed", path=shorten(request.url.path), exc_info=error)
     return make_problem(
         request,
         500,

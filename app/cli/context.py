@@ -114,7 +114,7 @@ async def _in_transaction(url: str, work: Callable[[AsyncSession], Awaitable[T]]
 def _describe_place(url: str) -> str:
     try:
         parts = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         raise InvalidRequest(
             "DATABASE_URL is no URL: write it as postgresql://user:password@host:5432/name"
         ) from None

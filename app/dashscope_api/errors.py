@@ -16,6 +16,7 @@ from app.kit.errors import (
     NotFound,
     NotPermitted,
     Unavailable,
+    shorten,
 )
 from app.kit.postgres.database import CONNECTION_TROUBLE
 from app.kit.postgres.trouble import describe_trouble
@@ -103,7 +104,7 @@ async def _answer_database_trouble(request: Request, error: Exception) -> JSONRe
     trouble = describe_trouble(error)
     log.warning(
         "request.database_lost",
-        path=request.url.path,
+        path=shorten(request.url.path),
         code=trouble.code,
         error=type(error).__name__,
     )
@@ -112,7 +113,7 @@ async def _answer_database_trouble(request: Request, error: Exception) -> JSONRe
 
 
 async def _answer_bug(request: Request, error: Exception) -> JSONResponse:
-    log.exception("request.failed", path=request.url.path, exc_info=error)
+    log.exception("request.failed", path=shorten(request.url.path), exc_info=error)
     return _body(request, 500, "InternalError", "An internal error has occurred in the gateway.")
 
 

@@ -8,6 +8,7 @@ the newest seals and signs, all of them open and verify, which is how a secret i
 import hashlib
 import hmac
 import os
+import re
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -15,12 +16,22 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 MINIMUM_SECRET_LENGTH = 32
+LEAST_DISTINCT_CHARACTERS = 10
+"""32 random hexadecimal digits have fewer once in ten thousand times."""
+_PLACEHOLDER = re.compile(
+    r"change[-_ ]?(?:me|this)|placeholder|your[-_ ]?secret|replace[-_ ]?me", re.I
+)
 _KEY_ID_BYTES = 4
 _NONCE_BYTES = 12
 
 
 class SecretTooShort(ValueError):
     """A secret below the minimum length protects nothing."""
+
+
+def is_guessable(secret: str) -> bool:
+    """Whether a secret is one that people write when they do not make one."""
+    return len(set(secret)) < LEAST_DISTINCT_CHARACTERS or _PLACEHOLDER.search(secret) is not None
 
 
 class CannotOpen(ValueError):

@@ -10,8 +10,17 @@ GatewayError
 └── Unavailable        our trouble; come again later
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+PROBLEMS_TOLD = 20
+NAME_CHARACTERS_TOLD = 64
+TEXT_CHARACTERS_TOLD = 256
+
+
+def shorten(text: str, limit: int = TEXT_CHARACTERS_TOLD) -> str:
+    """What somebody else wrote, to be repeated in an error or a log."""
+    return text if len(text) <= limit else f"{text[:limit]}... ({len(text)} characters)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +63,12 @@ class InvalidRequest(GatewayError):
 
     @classmethod
     def from_problems(cls, problems: tuple[FieldProblem, ...]) -> "InvalidRequest":
-        summary = "; ".join(f"{problem.path}: {problem.message}" for problem in problems)
-        return cls(summary, code="invalid_fields", problems=problems)
+        """Tells the first `PROBLEMS_TOLD`: an answer does not grow with what was sent."""
+        told = tuple(_with_short_names(problem) for problem in problems[:PROBLEMS_TOLD])
+        summary = "; ".join(f"{problem.path}: {problem.message}" for problem in told)
+        if len(problems) > len(told):
+            summary += f"; and {len(problems) - len(told)} more"
+        return cls(summary, code="invalid_fields", problems=told)
 
 
 class NotAuthenticated(GatewayError):
@@ -86,3 +99,11 @@ class LimitExceeded(GatewayError):
 
 class Unavailable(GatewayError):
     code = "unavailable"
+
+
+def _with_short_names(problem: FieldProblem) -> FieldProblem:
+    loc = tuple(
+        shorten(part, NAME_CHARACTERS_TOLD) if isinstance(part, str) else part
+        for part in problem.loc
+    )
+    return replace(problem, loc=loc)

@@ -6,6 +6,9 @@ import sys
 
 import structlog
 
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""What a terminal obeys instead of showing it (ECMA-48; Unicode, UAX 9)."""
+_LINES = frozenset({"exception", "stack"})
 _QUOTED_ROW = re.compile(r"^DETAIL:.*(?:\n(?!\w+(\.\w+)*:|Traceback|\s).*)*", re.M)
 
 
@@ -19,6 +22,8 @@ def configure_logs(*, level: str, as_json: bool) -> None:
         structlog.processors.format_exc_info,
         _leave_rows_out,
     ]
+    if not as_json:
+        shared.append(_show_controls)
     renderer: structlog.types.Processor = (
         structlog.processors.JSONRenderer()
         if as_json
@@ -50,3 +55,19 @@ def _leave_rows_out(
     if "exception" in event:
         event["exception"] = _QUOTED_ROW.sub("", event["exception"])
     return event
+
+
+def _show_controls(
+    _: object, __: str, event: structlog.types.EventDict
+) -> structlog.types.EventDict:
+    """As a terminal would obey them: `\\x1b`. JSON escapes them by itself."""
+    return {name: _show(value, name) for name, value in event.items()}
+
+
+def _show(value: object, name: str) -> object:
+    if not isinstance(value, str):
+        return value
+    kept = "\n\t" if name in _LINES else ""
+    return _CONTROL.sub(
+        lambda found: found[0] if found[0] in kept else f"\\x{ord(found[0]):02x}", value
+    )

@@ -9,7 +9,7 @@ from uuid import UUID
 import asyncpg
 
 from app.kit.clock import Clock
-from app.kit.crypto import MINIMUM_SECRET_LENGTH, Vault
+from app.kit.crypto import MINIMUM_SECRET_LENGTH, Vault, is_guessable
 from app.kit.errors import InvalidRequest, NotAuthenticated, NotPermitted
 from app.kit.ids import make_uuid7
 from app.kit.postgres.database import Pool, Record
@@ -158,6 +158,11 @@ async def ensure_operator_key(
     if len(text) < MINIMUM_SECRET_LENGTH:
         raise InvalidRequest(
             f"the operator key has {len(text)} characters; it needs {MINIMUM_SECRET_LENGTH}"
+        )
+    if is_guessable(text):
+        raise InvalidRequest(
+            "the operator key can be guessed (it repeats a few characters, or is an example): "
+            "make one with python3 -c 'import secrets; print(secrets.token_urlsafe(48))'"
         )
     check_credential(text)
     digests = vault.digests(text)

@@ -36,7 +36,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._steps = 0  # of the parser: a head, a piece of a body, an end
         self._stuck_bytes = 0
-        self._lingered_bytes = 0
+        self._left_bytes = 0
         self._is_over = False
         self._is_deaf = False
         self._timer: asyncio.TimerHandle | None = None
@@ -57,8 +57,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         if self._is_over:
-            self._lingered_bytes += len(data)
-            if self._lingered_bytes > LINGER_BYTES:
+            self._left_bytes -= len(data)
+            if self._left_bytes < 0:
                 self.transport.close()
         if self._is_deaf or self.transport.is_closing():
             return
@@ -104,10 +104,11 @@ class BoundedProtocol(HttpToolsProtocol):
             self.close_gently()
         super().on_response_complete()
 
-    def close_gently(self) -> None:
-        """Once the body that is still being sent has come, or enough of it."""
+    def close_gently(self, *, after_bytes: int = LINGER_BYTES) -> None:
+        """Once what is still being sent has come, or enough of it."""
         if not self._is_over:
             self._is_over = True
+            self._left_bytes = after_bytes
             self._end_timer()
             self._timer = self.loop.call_later(LINGER_SECONDS, self.transport.close)
             self.flow.resume_reading()
@@ -159,7 +160,7 @@ class BoundedProtocol(HttpToolsProtocol):
             b"cache-control: no-store\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s"
             % (status.value, status.phrase.encode(), len(body), body)
         )
-        self.close_gently()
+        self.close_gently(after_bytes=HEAD_BYTES_LIMIT)
 
 
 class Connections:

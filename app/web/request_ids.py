@@ -8,6 +8,7 @@ import structlog
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.kit.errors import shorten
 from app.web.connections import is_body_due
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -85,7 +86,7 @@ def _log_answer(scope: Scope, status: int, began_at: float) -> None:
     log.info(
         "request.answered",
         method=scope["method"],
-        path=scope["path"],
+        path=shorten(scope["path"]),
         status=status,
         milliseconds=round((time.monotonic() - began_at) * 1000, 1),
     )

@@ -110,6 +110,8 @@ def test_a_missing_schema_says_what_to_run(
     [
         ("postgresql://u:hidden-word@127.0.0.1:1/x", "Postgres at 127.0.0.1:1/x is not to be had"),
         ("not a url hidden-word", "is no URL"),
+        ("postgresql://u:hidden-word@[::1/d", "is no URL"),
+        ("postgresql://u:hidden-word@h:port/d", "is no URL"),
     ],
 )
 def test_an_unreachable_database_is_named_without_its_password(

@@ -1,5 +1,6 @@
 """The environment as values: what is refused, what counts as none, what is never shown."""
 
+import secrets
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,7 @@ def test_the_environment_goes_before_the_file(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_several_secrets_come_newest_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    new, old = "new" * 12, "old" * 12
+    new, old = "a-newer-secret-of-ours" * 2, "old" * 12
     monkeypatch.setenv("DASHGATE_SECRET_KEY", f"{new}, {old},")
 
     assert Settings().require_secrets() == (new, old)
@@ -51,6 +52,22 @@ def test_one_that_is_too_short_is_named_with_what_an_existing_installation_needs
 
     with pytest.raises(SettingMissing, match=r"DASHGATE_SECRET_KEY.*the secret that it had"):
         Settings().require_secrets()
+
+
+@pytest.mark.parametrize(
+    "secret", ["0" * 32, "changeme" * 4, "Change-Me-before-you-deploy-this-one-please", "abc" * 20]
+)
+def test_one_that_can_be_guessed_is_refused_as_the_newest_only(
+    monkeypatch: pytest.MonkeyPatch, secret: str
+) -> None:
+    monkeypatch.setenv("DASHGATE_SECRET_KEY", secret)
+    with pytest.raises(SettingMissing, match="can be guessed") as refusal:
+        Settings().require_secrets()
+    assert secret not in str(refusal.value)
+
+    made = secrets.token_urlsafe(48)
+    monkeypatch.setenv("DASHGATE_SECRET_KEY", f"{made},{secret}")
+    assert Settings().require_secrets() == (made, secret)
 
 
 @pytest.mark.parametrize(
