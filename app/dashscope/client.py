@@ -44,8 +44,10 @@ from app.dashscope.sending import (
     TooLateToSend,
     allow,
 )
+from app.dashscope.stores import is_store, to_form
 from app.dashscope.upstream_clock import UpstreamClock
 from app.kit.clock import elapsed_seconds
+from app.kit.cookies import refuse_cookies
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 QUERY_TIMEOUT_SECONDS = 10.0
@@ -76,7 +78,10 @@ def make_query_http() -> httpx.AsyncClient:
     """Connections for queries, kept alive: they may be repeated, so a stale one does no harm."""
     limits = httpx.Limits(max_connections=64, max_keepalive_connections=16, keepalive_expiry=15)
     return httpx.AsyncClient(
-        transport=AiohttpTransport(limits=limits), follow_redirects=False, trust_env=False
+        transport=AiohttpTransport(limits=limits),
+        cookies=refuse_cookies(),
+        follow_redirects=False,
+        trust_env=False,
     )
 
 
@@ -90,7 +95,9 @@ def make_create_http() -> httpx.AsyncClient:
         max_connections=64,
         socket_options=[(socket.SOL_SOCKET, socket.SO_SNDBUF, UNSENT_BYTES)],
     )
-    return httpx.AsyncClient(transport=transport, follow_redirects=False, trust_env=False)
+    return httpx.AsyncClient(
+        transport=transport, cookies=refuse_cookies(), follow_redirects=False, trust_env=False
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,22 +226,15 @@ class DashScope:
             "/uploads", {"action": "getPolicy", "model": model}, UploadPolicyAnswer
         )
         policy = answer.data
+        if not is_store(policy.upload_host, self.base_url):
+            raise UpstreamTrouble("upload: its address is no store of the upstream's")
         key = f"{policy.upload_dir}/{name}"
-        form = {
-            "OSSAccessKeyId": policy.oss_access_key_id,
-            "Signature": policy.signature,
-            "policy": policy.policy,
-            "key": key,
-            "x-oss-object-acl": policy.x_oss_object_acl,
-            "x-oss-forbid-overwrite": policy.x_oss_forbid_overwrite,
-            "success_action_status": "200",
-        }
         response, _ = await self._ask(
             "upload",
             "POST",
             policy.upload_host,
             timeout_seconds=UPLOAD_TIMEOUT_SECONDS + self._find_sending_seconds(len(content)),
-            data=form,
+            data=to_form(policy, key),
             files={"file": (name, content)},
         )
         if response.status_code != 200:
@@ -245,6 +245,7 @@ class DashScope:
         return {
             "Authorization": f"Bearer {self.api_key.get_secret_value()}",
             "Accept": "application/json",
+            "Accept-Encoding": "identity",
         }
 
     async def _get(self, path: str, params: Mapping[str, str], shape: type[Shape]) -> Shape:

@@ -12,6 +12,7 @@ import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
+from app.kit.cookies import refuse_cookies
 from app.kit.errors import GatewayError, Unavailable
 
 Downloads: TypeAlias = httpx.AsyncClient
@@ -117,6 +118,7 @@ def make_http_client(
         transport=AiohttpTransport(trust_env=False, limits=limits),
         timeout=httpx.Timeout(read_seconds, connect=connect_seconds, pool=DEADLINE_SECONDS),
         headers={"Accept-Encoding": "identity"},
+        cookies=refuse_cookies(),
         follow_redirects=False,
         trust_env=False,
     )
