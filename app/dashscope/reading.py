@@ -8,6 +8,8 @@ from pydantic import BeforeValidator, ValidatorFunctionWrapHandler, WrapValidato
 
 T = TypeVar("T")
 
+TEXT_LIMIT = 8_192
+"""In characters: longer than signed URLs and rewritten prompts are."""
 INTEGER_DIGITS_LIMIT = 200
 """Beyond any number of the wire, and any name that is one; what is longer is neither."""
 
@@ -58,12 +60,16 @@ def _read_or(make_default: Callable[[], T], read: Callable[[Any], T]) -> Callabl
 
 
 def _to_text(value: object) -> object:
-    """Postgres keeps neither NUL nor half a surrogate pair, and none belongs into a text."""
+    """Postgres keeps neither NUL nor half a surrogate pair, and none belongs into a text.
+
+    What is longer than any text of the API is cut, with a mark that no URL and no id can have.
+    """
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str):
         return value
-    return value.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
+    text = value[:TEXT_LIMIT].encode("utf-8", "replace").decode().replace("\0", "\ufffd")
+    return text if len(value) <= TEXT_LIMIT else f"{text} [cut from {len(value)} characters]"
 
 
 def _to_none(_: str) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from app.dashscope.outcomes import Accepted, OutcomeUnknown, read_create
 from app.dashscope.payloads import TaskAnswer, TaskPage, TaskStatus
-from app.dashscope.reading import load_json
+from app.dashscope.reading import TEXT_LIMIT, load_json
 
 MADE = 1_795_406_400_000
 ROW = {"task_id": "t-1", "status": "RUNNING", "gmt_create": MADE, "api_key_id": "17"}
@@ -181,3 +181,14 @@ def test_texts_hold_what_postgres_can_keep() -> None:
     message = TaskAnswer.model_validate(load_json(told.encode())).output.message
 
     assert message == "a\ufffdb?\\u0000"
+
+
+@pytest.mark.parametrize("name", ["actual_prompt", "message", "code", "url"])
+def test_a_text_without_an_end_is_cut_with_a_mark(name: str) -> None:
+    item = {"url": "https://r/a", name: "a" * 3_000_000}
+    output = OUTPUT | {"results": [item], "message": "m" * 500_000, "code": "c" * 500_000}
+
+    told = TaskAnswer.model_validate(wire({"output": output})).model_dump_json()
+
+    assert len(told) < TEXT_LIMIT * 6
+    assert "[cut from 3000000 characters]" in told
