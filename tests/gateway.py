@@ -275,6 +275,7 @@ def _make_environment(database_url: str, folder: Path) -> dict[str, str]:
         "DASHGATE_DATA_DIR": str(folder),
         "DASHGATE_STORE_URL": (folder / "store").as_uri(),
         "DASHGATE_SETTLE_SECONDS": "0.5",
+        "DASHGATE_STALE_LIST_SECONDS": "0.5",
         "DASHGATE_SLOWEST_UPLOAD_KBPS": "1000000",
         "DASHGATE_WATCH_INTERVAL_SECONDS": "0.1",
         "DASHGATE_STOP_GRACE_SECONDS": "5",

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 PROBLEMS_TOLD = 20
-NAME_CHARACTERS_TOLD = 64
+NAME_CHARACTERS_TOLD = 80
 TEXT_CHARACTERS_TOLD = 256
 
 

@@ -142,7 +142,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def _refuse(self, status: HTTPStatus, code: str, message: str) -> None:
         """Answer what is no request, in words that both doors have; nothing more is parsed."""
         self._is_deaf = True
-        if self.is_at_work:  # what was asked before is not answered out of turn
+        if self.is_at_work or self._is_over:  # nothing is answered out of turn, or twice
             self.transport.close()
             return
         document = {

@@ -53,7 +53,9 @@ async def test_one_that_is_packed_once_is_read(pack: Callable[[bytes], bytes]) -
 
 
 @pytest.mark.parametrize(
-    "content", [gzip.compress(TASK)[:-1], gzip.compress(TASK.ljust(ANSWER_BYTES_LIMIT + 1)), b"x"]
+    "content",
+    [gzip.compress(TASK)[:-1], gzip.compress(TASK.ljust(ANSWER_BYTES_LIMIT + 1)), b"x"],
+    ids=["cut off", "too long", "not packed"],
 )
 async def test_one_that_cannot_be_unpacked_is_no_answer(content: bytes) -> None:
     async with serve(always(reply("200 OK", content, "Content-Encoding: gzip"))) as wire:

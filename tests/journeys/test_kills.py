@@ -91,7 +91,7 @@ async def test_a_task_made_while_its_worker_was_killed_is_adopted(survivor: Trav
 
 
 async def test_a_create_that_died_with_its_worker_is_sent_again(survivor: Traveller) -> None:
-    """The list is believed as soon as it shows a task that was made later."""
+    """The list is believed once it shows another task, as it is told to lag by no more."""
     job = await send_until_called(survivor, "create", {**HANG, "when": "before"})
 
     await restart_after_kill(survivor, job, "submitting")
