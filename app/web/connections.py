@@ -22,6 +22,8 @@ HEAD_SECONDS = 30.0
 LINGER_SECONDS = 10.0
 LINGER_BYTES = 64 * 1024 * 1024
 """What is read of a body that nobody wants: many clients read no answer before all is sent."""
+REFUSED_SECONDS = 1.0
+"""For the sender of what was no request to see its answer."""
 CONNECTIONS_LIMIT = 4_096
 
 _EXTENSION = "dashgate.connection"
@@ -104,13 +106,15 @@ class BoundedProtocol(HttpToolsProtocol):
             self.close_gently()
         super().on_response_complete()
 
-    def close_gently(self, *, after_bytes: int = LINGER_BYTES) -> None:
+    def close_gently(
+        self, *, after_bytes: int = LINGER_BYTES, after_seconds: float = LINGER_SECONDS
+    ) -> None:
         """Once what is still being sent has come, or enough of it."""
         if not self._is_over:
             self._is_over = True
             self._left_bytes = after_bytes
             self._end_timer()
-            self._timer = self.loop.call_later(LINGER_SECONDS, self.transport.close)
+            self._timer = self.loop.call_later(after_seconds, self.transport.close)
             self.flow.resume_reading()
 
     def drop(self) -> None:
@@ -160,7 +164,7 @@ class BoundedProtocol(HttpToolsProtocol):
             b"cache-control: no-store\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s"
             % (status.value, status.phrase.encode(), len(body), body)
         )
-        self.close_gently(after_bytes=HEAD_BYTES_LIMIT)
+        self.close_gently(after_bytes=HEAD_BYTES_LIMIT, after_seconds=REFUSED_SECONDS)
 
 
 class Connections:

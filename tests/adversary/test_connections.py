@@ -72,7 +72,7 @@ async def test_a_head_that_does_not_come_is_not_waited_for(
     small_api: str, monkeypatch: pytest.MonkeyPatch, said: tuple[bytes, ...], status: bytes
 ) -> None:
     monkeypatch.setattr(connections, "HEAD_SECONDS", 0.3)
-    monkeypatch.setattr(connections, "LINGER_SECONDS", 0.1)
+    monkeypatch.setattr(connections, "REFUSED_SECONDS", 0.1)
     async with stranger(small_api) as one:
         for piece in said:
             await one.send(piece)
