@@ -208,11 +208,9 @@ async def test_sweeps_and_acceptances_at_once_lose_no_input_of_a_job(
     async def accept_again_and_again() -> None:
         for number in range(40):
             file = await keep_input(scene.pool, store, scene.team_id, CONTENT, FACTS)
-            expiry = asyncio.create_task(expire(scene.pool, file.id))
             if number % 2:
-                await expiry
+                await expire(scene.pool, file.id)
             (outcome,) = await scene.store(scene.ask(input_ids=(file.id,)))
-            await expiry
             if not isinstance(outcome, Exception):
                 accepted.append(file.store_key)
                 await store.get(file.store_key)
