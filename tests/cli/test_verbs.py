@@ -54,6 +54,15 @@ def test_a_team_is_created_listed_changed_and_disabled(run: Run) -> None:
     assert run("team", "show", "ads", "--json").document["disabled_at"]
 
 
+def test_a_limit_that_is_not_applied_yet_is_said_to_be_none(run: Run) -> None:
+    created = run("team", "create", "ads", "--requests-per-minute", "60", "--json")
+    assert created.document["requests_per_minute"] == 60
+    assert "not applied yet" in created.err
+
+    assert "not applied yet" in run("team", "set", "ads", "--requests-per-minute", "6").err
+    assert "not applied yet" not in run("team", "set", "ads", "--max-running", "6").err
+
+
 def test_a_created_key_gets_in_until_it_is_revoked(run: Run, database: str) -> None:
     async def use(pool: Pool) -> str:
         caller = await KeyRing(pool, VAULT, utc_now).authenticate(made["key"], "10.1.2.3")

@@ -36,7 +36,8 @@ MaxRunning = Annotated[
     int | None, typer.Option(min=0, help="Most jobs upstream at once; 0 for no limit.")
 ]
 RequestsPerMinute = Annotated[
-    int | None, typer.Option(min=0, help="Most requests in a minute; 0 for no limit.")
+    int | None,
+    typer.Option(min=0, help="Most requests in a minute; 0 for no limit. Kept, not yet applied."),
 ]
 CostCenter = Annotated[str | None, typer.Option(help="For your own accounting.")]
 
@@ -65,6 +66,7 @@ def create_team(
     team = in_transaction(
         lambda session: store.create_team(session, name, settings, actor=who_acts())
     )
+    _tell_of_requests(requests_per_minute)
     if as_json:
         print_json(view_team(team))
         return
@@ -118,6 +120,7 @@ def set_team(
         await store.set_team(session, found, settings, actor=who_acts())
         return found
 
+    _tell_of_requests(requests_per_minute)
     _print_team(in_transaction(work), as_json)
 
 
@@ -159,6 +162,12 @@ def _find_state(team: Team) -> str:
     if team.disabled_at is not None:
         return "disabled"
     return "paused" if team.weight == 0 else "active"
+
+
+def _tell_of_requests(requests_per_minute: int | None) -> None:
+    """Nobody should believe in a limit that is not there."""
+    if requests_per_minute:
+        say("Note: --requests-per-minute is kept, but not applied yet; --max-running is.")
 
 
 def _choose(asked: int | None, before: int | None) -> int | None:
