@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ import httpx
 from app.billing.price_store import ensure_default_prices
 from app.emulator import EmulatorOptions, running_emulator
 from app.kit.crypto import Vault
+from app.kit.ports import find_free_port
 from app.kit.postgres.database import Sessions, make_engine, make_sessions
 from tests.emulator.client import QUICK
 from tests.factories import make_account, make_key, make_team
@@ -114,7 +114,7 @@ class Gateway:
         """Start a process, a known one again on its old port; an API is ready on return."""
         member = self.members.get(name)
         if member is None:
-            member = Member(name, self.folder / f"{name}.log", find_free_port())
+            member = Member(name, self.folder / f"{name}.log", find_free_port("127.0.0.1"))
             self.members[name] = member
         assert not member.is_running, f"{name} runs already"
         member.start(self.environment, self.folder)
@@ -240,12 +240,6 @@ async def running_gateway(
         stack.push_async_callback(gateway.close)
         await asyncio.gather(*(gateway.start(name) for name in members))
         yield gateway
-
-
-def find_free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 async def _furnish(sessions: Sessions, upstream_url: str, slots: int) -> Seat:

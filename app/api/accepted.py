@@ -6,7 +6,7 @@ A client that is told to send its request again, after the job was stored, makes
 from fastapi.responses import JSONResponse
 
 from app.billing.money import format_amount
-from app.jobs.acceptance import Acceptance
+from app.jobs.accepting.outcomes import Acceptance
 from app.jobs.lifecycle import JobStatus
 from app.jobs.requests.edit import EditRequest
 from app.jobs.view import JobView, UsageView, to_public

@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from app.jobs.acceptance import KeyReused
+from app.jobs.accepting.outcomes import KeyReused
 from app.kit.errors import (
     PROBLEMS_TOLD,
     Conflict,

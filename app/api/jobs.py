@@ -28,7 +28,7 @@ from app.api.waiting import (
     wait_for_end,
 )
 from app.jobs.accept import Asker, accept_job
-from app.jobs.acceptance import Acceptance, Idempotency
+from app.jobs.accepting.outcomes import Acceptance, Idempotency
 from app.jobs.cancel import CancelResult, cancel_job
 from app.jobs.lifecycle import JobStatus
 from app.jobs.links import Links

@@ -13,7 +13,7 @@ from app.dashscope_api.answers import WireResponse, to_created
 from app.dashscope_api.errors import WireError
 from app.dashscope_api.sendings import SendingHere
 from app.jobs.accept import Asker, accept_job
-from app.jobs.acceptance import Idempotency
+from app.jobs.accepting.outcomes import Idempotency
 from app.jobs.requests.edit import EditRequest, fingerprint
 from app.jobs.requests.parse_dashscope import parse_dashscope
 from app.web.bodies import parse_body

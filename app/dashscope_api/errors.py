@@ -6,7 +6,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from app.dashscope_api.answers import WireResponse
-from app.jobs.acceptance import KeyReused
+from app.jobs.accepting.outcomes import KeyReused
 from app.kit.errors import (
     Conflict,
     GatewayError,

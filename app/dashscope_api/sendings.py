@@ -14,7 +14,7 @@ import structlog
 from fastapi import Depends, Request
 
 from app.dashscope.payloads import SESSION_HEADER
-from app.jobs.acceptance import Acceptance, Idempotency
+from app.jobs.accepting.outcomes import Acceptance, Idempotency
 from app.jobs.intake import Unconfirmed
 from app.kit.errors import GatewayError
 from app.kit.ids import make_uuid7

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any, assert_never
 from uuid import UUID
 
-from app.jobs.acceptance import Acceptance, Idempotency, NewJob, find_earlier
+from app.jobs.accepting.keys import find_earlier
+from app.jobs.accepting.outcomes import Acceptance, Idempotency, NewJob
 from app.jobs.intake import ACCEPT_SECONDS, Intake
 from app.jobs.requests.edit import (
     EditRequest,

@@ -10,18 +10,16 @@ from uuid import UUID
 import asyncpg
 import structlog
 
-from app.jobs.acceptance import (
+from app.jobs.acceptance import accept_batch, find_stored, stored
+from app.jobs.accepting.guards import Guards
+from app.jobs.accepting.outcomes import (
     Abandoned,
     Acceptance,
     NewJob,
     Outcome,
     Seen,
     StillAnswering,
-    accept_batch,
-    find_stored,
-    stored,
 )
-from app.jobs.accepting.guards import Guards
 from app.kit.deadlines import within
 from app.kit.errors import Unavailable
 from app.kit.faultpoints import faultpoint
@@ -225,8 +223,7 @@ class Intake:
 
 async def _refuse_if_abandoned(job: NewJob) -> None:
     """The equal create that is being answered is this one, sent again by a client that left."""
-    is_abandoned = job.idempotency.is_abandoned if job.idempotency is not None else None
-    if is_abandoned is not None and await is_abandoned():
+    if job.idempotency is not None and await job.idempotency.is_left():
         raise Abandoned("the client has left and sent its request again")
 
 

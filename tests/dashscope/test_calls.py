@@ -14,9 +14,9 @@ from app.dashscope.capped import ANSWER_BYTES_LIMIT
 from app.dashscope.client import DashScope, TaskWindow, UpstreamTrouble
 from app.dashscope.outcomes import NotSent, OutcomeUnknown
 from app.dashscope.payloads import TaskStatus
+from app.kit.ports import find_free_port
 from tests.dashscope.upstreams import MODEL, TASK, calling, close, reset
 from tests.emulator.client import QUICK, SLOW, make_picture, open_desk
-from tests.gateway import find_free_port
 from tests.media.wire import Answer, always, reply, serve
 
 NOON = datetime(2026, 11, 23, 4, 0, tzinfo=UTC)
@@ -47,7 +47,7 @@ async def test_a_list_without_a_usable_answer_is_trouble_for_later(answer: Answe
 
 
 async def test_an_upstream_that_is_away_is_trouble_for_later() -> None:
-    async with calling(f"http://127.0.0.1:{find_free_port()}") as upstream:
+    async with calling(f"http://127.0.0.1:{find_free_port('127.0.0.1')}") as upstream:
         for call in (
             upstream.get_task("t-1"),
             upstream.list_tasks(WINDOW, page=1),

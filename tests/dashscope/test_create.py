@@ -12,6 +12,7 @@ from app.dashscope import sending
 from app.dashscope.capped import ANSWER_BYTES_LIMIT
 from app.dashscope.outcomes import Accepted, NotSent, OutcomeUnknown, Refused
 from app.dashscope.sending import TooLateToSend
+from app.kit.ports import find_free_port
 from tests.dashscope.upstreams import (
     API_KEY,
     MODEL,
@@ -24,7 +25,6 @@ from tests.dashscope.upstreams import (
     resetting_on_connect,
     stay_silent,
 )
-from tests.gateway import find_free_port
 from tests.media.wire import Answer, always, reply, serve
 
 ERROR = b'{"code":"InvalidParameter","message":"Model not exist.","request_id":"r-9"}'
@@ -83,7 +83,7 @@ async def test_a_process_that_was_stopped_sends_no_request_too_late(
 
 
 async def test_a_refused_connection_is_known_not_to_have_sent() -> None:
-    outcome = await create(f"http://127.0.0.1:{find_free_port()}/api/v1")
+    outcome = await create(f"http://127.0.0.1:{find_free_port('127.0.0.1')}/api/v1")
 
     assert isinstance(outcome, NotSent)
 
@@ -300,7 +300,7 @@ async def test_a_proxy_of_the_environment_gets_neither_key_nor_create(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
-        monkeypatch.setenv(name, f"http://127.0.0.1:{find_free_port()}")
+        monkeypatch.setenv(name, f"http://127.0.0.1:{find_free_port('127.0.0.1')}")
     async with serve(always(reply("200 OK", TASK))) as wire:
         outcome = await create(f"http://{wire.host}/api/v1")
 

@@ -1,6 +1,7 @@
 """One create, one job: what SDKs send again by themselves, and what only looks so."""
 
 import asyncio
+import signal
 import socket
 import time
 from contextlib import ExitStack
@@ -91,14 +92,15 @@ async def list_guards(client: Client) -> list[Any]:
     connection = await connect(client.gateway.database_url)
     try:
         return await connection.fetch(
-            "select key, owner from idempotency_keys where team_id = $1", client.seat.team_id
+            "select key from idempotency_keys where team_id = $1 and answered_at is null",
+            client.seat.team_id,
         )
     finally:
         await connection.close()
 
 
 async def wait_for_no_guards(client: Client) -> None:
-    """The guard of a create goes once its answer has been written."""
+    """The guard of a create stands for nothing more once its answer has been written."""
     deadline = time.monotonic() + 10
     while await list_guards(client):
         assert time.monotonic() < deadline
@@ -233,3 +235,24 @@ async def test_create_sent_again_to_another_process_is_the_same_job(database: st
         await again
 
         assert await count_jobs(client) == 1
+
+
+async def test_create_stored_after_the_one_sent_again_was_answered_is_the_same_job(
+    database: str,
+) -> None:
+    async with (
+        running_gateway(database, members=("api", "api-2")) as gateway,
+        open_client(gateway, gateway.seat) as client,
+    ):
+        sending = Sending(client)
+        async with holding_acceptance(database, "prices") as hold:
+            with sending.open():
+                await hold.wait_for_creates()
+            gateway.send("api", signal.SIGSTOP)
+
+        task_id = await sending.to(gateway.url_of("api-2")).send()
+        gateway.send("api", signal.SIGCONT)
+        await gateway.stop("api")
+
+        listed = await client.http.get(f"{gateway.url_of('api-2')}/api/v1/tasks")
+        assert [row["task_id"] for row in listed.json()["data"]] == [task_id]

@@ -8,7 +8,8 @@ from uuid import UUID
 from app.billing.ledger import find_imbalances
 from app.billing.usage import find_drift
 from app.billing.waste import find_waste_drift
-from app.jobs.acceptance import Acceptance, Idempotency, NewJob, Outcome, accept_batch
+from app.jobs.acceptance import accept_batch
+from app.jobs.accepting.outcomes import Acceptance, Idempotency, NewJob, Outcome
 from app.jobs.engine.claim import LaneTurn, Pause, claim_submission
 from app.jobs.engine.submit import Submission
 from app.jobs.lifecycle import (

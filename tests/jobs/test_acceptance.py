@@ -9,15 +9,9 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from app.jobs.acceptance import (
-    GUARD_TTL_SECONDS,
-    HEAD_START_SECONDS,
-    KEY_TTL_SECONDS,
-    Acceptance,
-    Idempotency,
-    KeyReused,
-    StillAnswering,
-)
+from app.jobs.acceptance import HEAD_START_SECONDS
+from app.jobs.accepting.keys import GUARD_TTL_SECONDS, KEY_TTL_SECONDS
+from app.jobs.accepting.outcomes import Acceptance, Idempotency, KeyReused, StillAnswering
 from app.jobs.cancel import WISH_RULES
 from app.jobs.engine.judge import Judge
 from app.jobs.engine.sweep import expire_queued

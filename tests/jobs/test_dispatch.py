@@ -19,12 +19,12 @@ from app.jobs.engine.dispatch import LaneDesk, Nudges, work_lane
 from app.jobs.engine.judge import Judge
 from app.jobs.events import ACCEPTED, QUEUE_CHANGED
 from app.jobs.lifecycle import Run
+from app.kit.ports import find_free_port
 from app.kit.postgres.database import Connection
 from app.media.store import PictureMissing, StoreUnavailable
 from tests.dashscope.upstreams import TASK, calling
 from tests.emulator.client import QUICK, Desk, make_picture, open_desk
 from tests.factories import MODEL
-from tests.gateway import find_free_port
 from tests.jobs.scene import Scene, ended_with
 from tests.jobs.test_claim import add_lane, free_lane
 from tests.media.images import make_noise
@@ -211,7 +211,7 @@ async def test_an_upstream_out_of_reach_pauses_the_account_and_loses_nothing(
     lane: Lane,
 ) -> None:
     job_id = await lane.scene.accept()
-    async with calling(f"http://127.0.0.1:{find_free_port()}") as lane.api:
+    async with calling(f"http://127.0.0.1:{find_free_port('127.0.0.1')}") as lane.api:
         await lane.work()
 
     run = await lane.scene.run_of(job_id)

@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import make_url
 
-from app.jobs.acceptance import Acceptance, Idempotency
+from app.jobs.accepting.guards import ANSWERED_SECONDS
+from app.jobs.accepting.outcomes import Acceptance, Idempotency
 from app.jobs.intake import WRITERS
 from app.kit.errors import Unavailable
 from app.kit.ids import make_uuid7
@@ -32,7 +34,9 @@ async def cable(database: str) -> AsyncIterator[tuple[Relay, Pool]]:
 
 
 async def _count_guards(scene: Scene) -> int:
-    count: int = await scene.pool.fetchval("select count(*) from idempotency_keys")
+    count: int = await scene.pool.fetchval(
+        "select count(*) from idempotency_keys where answered_at is null"
+    )
     return count
 
 
@@ -79,6 +83,57 @@ async def test_a_guard_that_appears_late_is_armed(scene: Scene) -> None:
 
 async def _is_armed(scene: Scene) -> bool:
     return await scene.pool.fetchval("select owner from idempotency_keys") is None
+
+
+async def test_a_create_left_by_its_client_is_the_equal_one_that_was_answered_meanwhile(
+    scene: Scene,
+) -> None:
+    guard = Idempotency("sent:a", b"\1" * 32, guard_owner=7)
+    left = replace(guard, is_abandoned=_yes)
+    async with running_intake(scene.pool) as intake:
+        answered = await intake.accept(scene.ask(idempotency=guard))
+        await intake.guards.release(scene.team_id, guard.key, answered.job_id)
+
+        late = await intake.accept(scene.ask(idempotency=left))
+
+    assert late == Acceptance(answered.job_id, replayed=True)
+    assert await scene.pool.fetchval("select count(*) from jobs") == 1
+
+
+async def test_an_equal_create_whose_client_stays_takes_over_the_answered_guard(
+    scene: Scene,
+) -> None:
+    guard = Idempotency("sent:a", b"\1" * 32, guard_owner=7, is_abandoned=_no)
+    async with running_intake(scene.pool) as intake:
+        first = await intake.accept(scene.ask(idempotency=guard))
+        await intake.guards.release(scene.team_id, guard.key, first.job_id)
+
+        second = await intake.accept(scene.ask(idempotency=guard))
+
+    assert second.job_id != first.job_id
+    rows = await scene.pool.fetch("select job_id, owner, answered_at from idempotency_keys")
+    assert [tuple(row) for row in rows] == [(second.job_id, 7, None)]
+
+
+async def test_an_answered_guard_goes_with_the_next_sweep_after_its_minute(scene: Scene) -> None:
+    guard = Idempotency("sent:a", b"\1" * 32, guard_owner=7)
+    async with running_intake(scene.pool) as intake:
+        accepted = await intake.accept(scene.ask(idempotency=guard))
+        await intake.guards.release(scene.team_id, guard.key, accepted.job_id)
+
+    seconds = await scene.pool.fetchval(
+        "select extract(epoch from expires_at - now()) from idempotency_keys"
+    )
+
+    assert 0 < seconds <= ANSWERED_SECONDS
+
+
+async def _yes() -> bool:
+    return True
+
+
+async def _no() -> bool:
+    return False
 
 
 async def test_a_commit_found_afterwards_is_guarded_still(

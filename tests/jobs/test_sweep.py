@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.jobs.acceptance import Idempotency
+from app.jobs.accepting.outcomes import Idempotency
 from app.jobs.core.state import Rules, Ticked
 from app.jobs.engine.judge import Judge
 from app.jobs.engine.sweep import BATCH, EXPIRY_BATCH, MONTHS_AHEAD, Upkeep, expire_queued

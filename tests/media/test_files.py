@@ -9,7 +9,8 @@ from uuid import UUID
 
 import pytest
 
-from app.jobs.acceptance import Acceptance, accept_batch
+from app.jobs.acceptance import accept_batch
+from app.jobs.accepting.outcomes import Acceptance
 from app.kit.crypto import Vault
 from app.kit.postgres.database import Connection, Pool, Sessions, transaction
 from app.media.files import (

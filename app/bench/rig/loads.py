@@ -7,7 +7,8 @@ from typing import Any
 from uuid import UUID
 
 from app.bench.rig.seats import Seat
-from app.jobs.acceptance import Acceptance, NewJob, accept_batch
+from app.jobs.acceptance import accept_batch
+from app.jobs.accepting.outcomes import Acceptance, NewJob
 from app.jobs.requests.models import DEFAULT_MODEL
 from app.kit.ids import make_uuid7
 from app.kit.postgres.database import Pool, connect, transaction

@@ -21,6 +21,8 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 AT_ONCE_SECONDS = 2.0
 LATE_COMMIT_SECONDS = 120.0
 """A commit whose answer was lost has come through by then, or never will."""
+ANSWERED_SECONDS = 60
+"""Longer than a create whose client has left can be on its way to be stored."""
 SWEEP_SECONDS = 1.0
 LEFT_LIMIT = 10_000
 
@@ -110,5 +112,9 @@ class Guards:
         return not done.endswith(" 0")
 
 
-_RELEASE = "delete from idempotency_keys where team_id = $1 and key = $2 and job_id = $3"
+_RELEASE = f"""
+update idempotency_keys set answered_at = now(),
+    expires_at = now() + interval '{ANSWERED_SECONDS} seconds'
+where team_id = $1 and key = $2 and job_id = $3
+"""
 _ARM = "update idempotency_keys set owner = null where team_id = $1 and key = $2 and job_id = $3"

@@ -17,7 +17,8 @@ class IdempotencyKey(Base):
     """Which job a client's key already made; kept longer than the upstream remembers.
 
     A row with an owner guards a create without a key of its own: it counts only once that API
-    process has lost the client (owner cleared) or is gone, and goes when the answer was written.
+    process has lost the client (owner cleared) or is gone. Once its answer was written it stands
+    only for creates that were left by their client, and goes within a minute or so.
     """
 
     __tablename__ = "idempotency_keys"
@@ -33,4 +34,5 @@ class IdempotencyKey(Base):
         ForeignKey("jobs.id", deferrable=True, initially="DEFERRED")
     )
     owner: Mapped[int | None]
+    answered_at: Mapped[datetime | None]
     expires_at: Mapped[datetime]
