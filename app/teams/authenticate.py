@@ -1,5 +1,6 @@
 """From a credential to its owner: a checksum, then one indexed look-up, remembered briefly."""
 
+import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,7 +19,12 @@ from app.teams.keys import KEY_PREFIX, MalformedKey, make_public_id, parse_key
 REMEMBERED_FOR = timedelta(seconds=2)
 """How long a revoked key may still be taken by a process that saw it just before."""
 
+UNKNOWN_FOR = timedelta(seconds=1)
+"""How long a credential that was not found is refused without a look: a new key works then."""
+
 REMEMBERED_KEYS_LIMIT = 10_000
+FIRST_LOOKS_AT_ONCE = 2
+"""Look-ups of credentials that were never seen: a flood of them leaves the connections free."""
 CREDENTIAL_LENGTH_LIMIT = 512
 OPERATOR_TIMEZONE = "UTC"
 
@@ -97,6 +103,8 @@ class KeyRing:
         self._clock = clock
         self._limit = limit
         self._known: dict[bytes, _Known] = {}
+        self._unknown: dict[bytes, datetime] = {}
+        self._first_looks = asyncio.Semaphore(FIRST_LOOKS_AT_ONCE)
 
     async def authenticate(self, credential: str | None, client_ip: str | None) -> Caller:
         """Raises NotAuthenticated or NotPermitted, neither of which repeats the credential."""
@@ -113,18 +121,36 @@ class KeyRing:
         return known.caller
 
     async def _find(self, digests: tuple[bytes, ...]) -> _Known | None:
-        now = self._clock()
         known = self._known.get(digests[0])
-        if known is not None and now - known.read_at < REMEMBERED_FOR:
+        if known is None:
+            async with self._first_looks:
+                return await self._look_first(digests)
+        if self._clock() - known.read_at < REMEMBERED_FOR:
             return known
-        self._known.pop(digests[0], None)
-        row = await self._pool.fetchrow(_FIND, digests)
-        if row is None:
+        return await self._look(digests)
+
+    async def _look_first(self, digests: tuple[bytes, ...]) -> _Known | None:
+        """An equal credential may have been looked up while this one waited."""
+        if (known := self._known.get(digests[0])) is not None:
+            return known
+        missed_at = self._unknown.get(digests[0])
+        if missed_at is not None and self._clock() - missed_at < UNKNOWN_FOR:
             return None
-        known = _from_row(row, now)
-        if len(self._known) >= self._limit:
-            del self._known[next(iter(self._known))]
-        self._known[digests[0]] = known
+        return await self._look(digests)
+
+    async def _look(self, digests: tuple[bytes, ...]) -> _Known | None:
+        now = self._clock()
+        row = await self._pool.fetchrow(_FIND, digests)
+        known = None if row is None else _from_row(row, now)
+        self._known.pop(digests[0], None)
+        self._unknown.pop(digests[0], None)
+        if known is None:
+            self._unknown[digests[0]] = now
+        else:
+            self._known[digests[0]] = known
+        for remembered in (self._known, self._unknown):
+            if len(remembered) > self._limit:
+                remembered.pop(next(iter(remembered)))
         return known
 
 

@@ -9,9 +9,10 @@ import pytest
 from app.kit.clock import utc_now
 from app.kit.crypto import Vault
 from app.kit.errors import GatewayError, InvalidRequest, NotAuthenticated, NotPermitted
-from app.kit.postgres.database import Pool, Sessions
+from app.kit.postgres.database import Pool, Sessions, transaction
 from app.teams.authenticate import (
     REMEMBERED_FOR,
+    UNKNOWN_FOR,
     KeyRing,
     ensure_operator_key,
     read_bearer,
@@ -187,14 +188,51 @@ async def test_a_key_made_with_an_older_secret_still_gets_in(
     assert await _code(KeyRing(pool, Vault((newer,)), utc_now), key.text) == "invalid_api_key"
 
 
-async def test_a_key_is_usable_at_once_after_it_was_unknown(
-    ring: KeyRing, pool: Pool, sessions: Sessions, vault: Vault
+async def test_a_key_is_usable_a_second_after_it_was_unknown(
+    ring: KeyRing, pool: Pool, vault: Vault, clock: HandClock
 ) -> None:
     assert await _code(ring, OPERATOR_TEXT) == "invalid_api_key"
 
     await ensure_operator_key(pool, vault, OPERATOR_TEXT)
+    clock.now += UNKNOWN_FOR
 
     assert (await ring.authenticate(OPERATOR_TEXT, None)).role == "admin"
+
+
+async def test_an_unknown_key_that_is_sent_again_costs_the_database_nothing(
+    ring: KeyRing, pool: Pool
+) -> None:
+    assert await _code(ring, OPERATOR_TEXT) == "invalid_api_key"
+
+    async with transaction(pool) as connection:
+        await connection.execute("lock table keys in access exclusive mode")
+        async with asyncio.timeout(5):
+            assert await _code(ring, OPERATOR_TEXT) == "invalid_api_key"
+
+
+async def test_a_flood_of_unknown_keys_leaves_connections_for_the_known(
+    ring: KeyRing, pool: Pool
+) -> None:
+    flood = [_code(ring, f"{OPERATOR_TEXT}-{number}") for number in range(50)]
+    async with transaction(pool) as connection:
+        await connection.execute("lock table keys in access exclusive mode")
+        refused = asyncio.gather(*flood)
+        async with asyncio.timeout(5):
+            for _ in range(20):
+                await pool.fetchval("select 1")
+
+    assert set(await refused) == {"invalid_api_key"}
+
+
+async def test_what_is_unknown_is_forgotten_in_time(
+    pool: Pool, vault: Vault, clock: HandClock
+) -> None:
+    ring = KeyRing(pool, vault, clock, limit=3)
+
+    for number in range(10):
+        await _code(ring, f"{OPERATOR_TEXT}-{number}")
+
+    assert len(ring._unknown) == 3
 
 
 async def test_memory_is_bounded_by_forgetting_the_oldest_key(
