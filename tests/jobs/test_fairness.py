@@ -160,6 +160,25 @@ async def test_a_flood_delays_anothers_first_job_by_no_more_than_a_turn(
     assert all(longest_gap(served, team_id) <= 8 + 1 for team_id in (flood, *others))
 
 
+async def test_teams_that_stand_equal_go_in_the_same_order_each_round(
+    scene: Scene, sessions: Sessions
+) -> None:
+    teams = await make_teams(sessions, *(1 for _ in range(6)))
+    for team_id in teams:
+        await fill(scene, team_id, 4)
+
+    served: list[UUID] = []
+    for _ in range(4):
+        # Where a row lies in the table changes with every write.
+        for team_id in reversed(served[-6:]):
+            await scene.pool.execute(
+                "update team_queues set model = model where team_id = $1", team_id
+            )
+        served += await serve(scene, 6)
+
+    assert all(longest_gap(served, team_id) == 6 for team_id in teams)
+
+
 async def test_a_heavier_team_is_served_evenly_and_not_in_bursts(
     scene: Scene, sessions: Sessions
 ) -> None:

@@ -256,7 +256,7 @@ class TestUnknown:
     async def test_when_the_upstream_knows_it_again_nothing_has_happened(
         self, watcher: Watcher
     ) -> None:
-        await watcher.upstream.arm({"on": "task", "do": "lost", "for_seconds": 0.5})
+        await watcher.upstream.arm({"on": "task", "do": "lost", "for_seconds": 2})
         fence, task_id = await watcher.running()
         await self.deny(watcher)
         assert (await watcher.job(fence)).attention is not None
@@ -270,7 +270,7 @@ class TestUnknown:
     async def test_a_task_that_goes_on_again_takes_the_flag_off_its_job(
         self, slow_watcher: Watcher
     ) -> None:
-        await slow_watcher.upstream.arm({"on": "task", "do": "lost", "for_seconds": 0.5})
+        await slow_watcher.upstream.arm({"on": "task", "do": "lost", "for_seconds": 2})
         fence, task_id = await slow_watcher.running()
         await self.deny(slow_watcher)
 
@@ -282,7 +282,7 @@ class TestUnknown:
         assert (await slow_watcher.scene.story_of(fence.job_id))[-1] == "job.attention_over"
 
     async def test_it_delivers_even_after_its_slot_was_given_away(self, watcher: Watcher) -> None:
-        await watcher.upstream.arm({"on": "task", "do": "lost", "for_seconds": 0.5})
+        await watcher.upstream.arm({"on": "task", "do": "lost", "for_seconds": 2})
         fence, task_id = await watcher.running()
         await self.deny(watcher)
         await self.deny(watcher, RULES.unknown_patience)

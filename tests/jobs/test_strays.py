@@ -306,7 +306,7 @@ class TestWatched:
         self, watcher: Watcher
     ) -> None:
         scene = watcher.scene
-        await watcher.upstream.arm({"on": "task", "do": "lost", "for_seconds": 0.5})
+        await watcher.upstream.arm({"on": "task", "do": "lost", "for_seconds": 2})
         fence, task_id = await watcher.running()
         await scene.decide(fence, LOST)
         await note(watcher, fence, task_id)

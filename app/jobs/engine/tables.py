@@ -40,6 +40,7 @@ class TeamQueue(Base):
     virtual_time: Mapped[float] = mapped_column(Double, server_default="0")
     is_waiting: Mapped[bool] = mapped_column(server_default="true")
     """Whether it may have queued jobs; a sweep mends what a race has left wrong."""
+    served_at: Mapped[datetime | None]
 
 
 class Orphan(Base):

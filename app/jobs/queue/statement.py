@@ -115,15 +115,16 @@ _OF_TEAM = "status = 'queued' and model = $3 and team_id = queue.team_id"
 # Teams by how far they have used their share, and of each the first job that may go, until one
 # has one: as many looks as teams that are held up, whatever waits. What is sorted and fenced
 # first leaves only that way to do it; another would lock the first job of every team. When all of
-# a team's first jobs are over, as after a long stop, the job that would be over next goes.
+# a team's first jobs are over, as after a long stop, the job that would be over next goes. Of
+# teams that stand equal, who was served last goes last.
 _HEAD = f"""
 head as materialized (
     select queue.team_id, team.weight, run.job_id, run.n, run.due_at,
         greatest(queue.virtual_time, (select virtual_time from clock)) as start_tag
     from (
-        select team_id, virtual_time from team_queues
+        select team_id, virtual_time, served_at from team_queues
         where model = (select model from clock) and is_waiting
-        order by virtual_time offset 0
+        order by virtual_time, served_at nulls first, team_id offset 0
     ) as queue
     cross join lateral (
         select weight from teams
@@ -156,7 +157,7 @@ head as materialized (
         order by rank_at, job_id limit 1
         for update skip locked
     ) as run
-    order by queue.virtual_time limit 1
+    order by queue.virtual_time, queue.served_at nulls first, queue.team_id limit 1
 )"""
 
 # The intent's time is the statement's: its transaction may have begun before the lane was free.
@@ -191,7 +192,8 @@ ticked as (
 ),
 charged as (
     update team_queues
-    set virtual_time = greatest(team_queues.virtual_time, clock.virtual_time) + n / weight
+    set virtual_time = greatest(team_queues.virtual_time, clock.virtual_time) + n / weight,
+        served_at = statement_timestamp()
     from claimed, head, clock
     where team_queues.model = $3 and team_queues.team_id = head.team_id
 )"""
