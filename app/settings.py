@@ -74,6 +74,7 @@ class Settings(BaseSettings):
     download_concurrency: int = Field(8, ge=1, le=64)
     stop_grace_seconds: float = Field(20, gt=0, le=300)
     link_ttl_seconds: int = Field(24 * 3600, ge=60)
+    team_input_gb: float = Field(100, gt=0, le=1_000_000)
     file_ttl_seconds: int = Field(48 * 3600, ge=60)
     job_ttl_seconds: int = Field(7 * 24 * 3600, ge=60)
 

@@ -28,6 +28,7 @@ from app.kit.postgres.database import (
 from app.kit.postgres.listener import Listener
 from app.kit.postgres.presence import Presence
 from app.kit.postgres.schema import find_revision, head_revision
+from app.media.files.quota import GIGABYTE, InputQuota
 from app.media.register import DatabaseRegister
 from app.media.store import PictureStore, StoreUnavailable, open_store
 from app.settings import Settings
@@ -138,6 +139,9 @@ async def open_doors(base: Resources, stopping: asyncio.Event) -> AsyncIterator[
                 store=base.store,
                 intake=intake,
                 job_ttl_seconds=base.settings.job_ttl_seconds,
+                quota=InputQuota(
+                    base.lists, limit_bytes=int(base.settings.team_input_gb * GIGABYTE)
+                ),
                 accept_seconds=base.settings.accept_timeout_seconds,
             ),
             board=Board(base.reads),

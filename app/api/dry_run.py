@@ -16,7 +16,7 @@ from app.jobs.view import QueueView, to_queue_view
 from app.kit.clock import Clock
 from app.kit.errors import FieldProblem, InvalidRequest, Unavailable
 from app.kit.postgres.database import Pool
-from app.media.files import find_file
+from app.media.files.keeping import find_file
 
 
 class DryRunView(BaseModel):

@@ -20,6 +20,7 @@ from app.kit.errors import (
 )
 from app.kit.postgres.database import CONNECTION_TROUBLE
 from app.kit.postgres.trouble import describe_trouble
+from app.media.files.quota import InputsFull
 from app.web.bodies import BodyTooLarge
 from app.web.request_ids import request_id_of
 
@@ -36,6 +37,7 @@ _SHAPES: tuple[tuple[type[GatewayError], int, str], ...] = (
     (NotFound, 404, "NotFound"),
     (Conflict, 400, "UnsupportedOperation"),
     (BodyTooLarge, 413, "BadRequest.TooLarge"),
+    (InputsFull, 429, "Throttling.AllocationQuota"),
     (LimitExceeded, 429, "Throttling.RateQuota"),
     (Unavailable, 503, "ModelUnavailable"),
 )

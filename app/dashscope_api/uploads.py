@@ -20,7 +20,8 @@ from app.dashscope_api.policy import (
 from app.jobs.requests.image_rules import check_input_image
 from app.jobs.requests.models import DEFAULT_MODEL, MODELS
 from app.kit.errors import GatewayError
-from app.media.files import FileOrigin, UploadExists, keep_upload
+from app.media.files.keeping import FileOrigin, UploadExists, keep_upload
+from app.media.files.quota import InputsFull
 from app.media.inspect import UnreadableImage, inspect_image
 from app.web.bodies import parse_body, with_head
 from app.web.context import Bodies, DoorsHere, LinksHere, Writer
@@ -132,10 +133,12 @@ async def _keep(
         name=key.rpartition("/")[2],
     )
     try:
-        await keep_upload(base.pool, base.store, origin, content, facts)
+        await keep_upload(base.pool, base.store, origin, content, facts, doors.accept.quota)
     except UploadExists:
         message = "The object you specified already exists and can not be overwritten."
         return _refuse(request, 409, "FileAlreadyExists", message)
+    except InputsFull as error:
+        return _refuse(request, 403, "QuotaExceeded", error.message)
     except GatewayError as error:
         return _refuse(request, 503, "ServiceUnavailable", error.message)
     return Response(status_code=200)

@@ -22,7 +22,8 @@ from app.kit.deadlines import DeadlinePassed, within
 from app.kit.errors import FieldProblem, GatewayError, InvalidRequest, Unavailable
 from app.kit.ids import make_uuid7
 from app.kit.postgres.database import Pool
-from app.media.files import StoredFile, find_file, find_upload, keep_input
+from app.media.files.keeping import StoredFile, find_file, find_upload, keep_input
+from app.media.files.quota import InputQuota
 from app.media.store import PictureStore
 
 
@@ -34,6 +35,7 @@ class AcceptDesk:
     store: PictureStore
     intake: Intake
     job_ttl_seconds: int
+    quota: InputQuota | None = None
     accept_seconds: float = ACCEPT_SECONDS
 
 
@@ -120,7 +122,9 @@ async def _gather_inputs(
                 inputs.append(next(found))
             case InlineImage(content, facts):
                 inputs.append(
-                    await keep_input(desk.pool, desk.store, asker.team_id, content, facts)
+                    await keep_input(
+                        desk.pool, desk.store, asker.team_id, content, facts, desk.quota
+                    )
                 )
             case _:
                 assert_never(image)

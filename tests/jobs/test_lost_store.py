@@ -12,7 +12,7 @@ from app.jobs.core.state import Unprepared
 from app.jobs.engine.submit import Submission, submit
 from app.jobs.lifecycle import Fence
 from app.kit.postgres.database import Pool, Sessions
-from app.media.files import delete_expired_files
+from app.media.files.expiry import delete_expired_files
 from app.media.register import DatabaseRegister
 from app.media.store import PictureStore, StoreUnavailable, content_key, open_store
 from tests.factories import make_team

@@ -13,7 +13,7 @@ from app.jobs.engine.sweep import BATCH, EXPIRY_BATCH, MONTHS_AHEAD, Upkeep, exp
 from app.jobs.events import JOB_CHANGED
 from app.jobs.lifecycle import Requeue
 from app.kit.postgres.database import Pool
-from app.media.files import apart_files, delete_expired_files
+from app.media.files.expiry import apart_files, delete_expired_files
 from app.media.store import PictureStore, open_store
 from tests.jobs.scene import Scene
 from tests.media.images import make_image, make_noise

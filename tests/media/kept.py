@@ -4,7 +4,7 @@ from datetime import datetime
 from uuid import UUID
 
 from app.kit.postgres.database import Pool
-from app.media.files import StoredFile, keep_input
+from app.media.files.keeping import StoredFile, keep_input
 from app.media.inspect import inspect_image
 from app.media.store import PictureStore
 

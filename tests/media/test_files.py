@@ -13,10 +13,10 @@ from app.jobs.acceptance import accept_batch
 from app.jobs.accepting.outcomes import Acceptance
 from app.kit.crypto import Vault
 from app.kit.postgres.database import Connection, Pool, Sessions, transaction
-from app.media.files import (
+from app.media.files.expiry import delete_expired_files
+from app.media.files.keeping import (
     FileOrigin,
     UploadExists,
-    delete_expired_files,
     find_file,
     find_upload,
     keep_input,

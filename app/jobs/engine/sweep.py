@@ -14,7 +14,7 @@ from app.jobs.queue.clocks import TEAMS_IN_QUEUE, mend_queues
 from app.jobs.record import end_expired
 from app.kit.background.chores import Apart, count_failures
 from app.kit.postgres.database import Pool, UniqueViolation, transaction
-from app.media.files import apart_files, delete_expired_files
+from app.media.files.expiry import apart_files, delete_expired_files
 from app.media.store import PictureStore
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)

@@ -10,25 +10,21 @@ from datetime import datetime, timedelta
 from secrets import token_hex
 from uuid import UUID
 
-from app.kit.background.chores import Apart
 from app.kit.errors import Unavailable
 from app.kit.ids import make_uuid7
 from app.kit.postgres.database import (
-    CONNECTION_TROUBLE,
     Connection,
     Pool,
     Record,
     UniqueViolation,
     transaction,
 )
+from app.media.files.quota import InputQuota
 from app.media.inspect import ImageFacts
-from app.media.store import PictureStore, StoreUnavailable, content_key
+from app.media.store import PictureStore, content_key
 
-DELETE_AFTER = timedelta(hours=1)
-"""Nothing that found a file still valid is at work on it any more by then."""
 ARRIVAL = timedelta(hours=1)
 """How long content stays that no job and no upload has claimed yet."""
-LONGER_FOR_A_JOB = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +64,22 @@ class FileRemoved(Unavailable):
 
 
 async def keep_input(
-    pool: Pool, store: PictureStore, team_id: UUID, content: bytes, facts: ImageFacts
+    pool: Pool,
+    store: PictureStore,
+    team_id: UUID,
+    content: bytes,
+    facts: ImageFacts,
+    quota: InputQuota | None = None,
 ) -> StoredFile:
     """Have content of a team in the store; it goes soon unless a job claims it.
 
     The bytes are written even where they should be: that heals a store that has lost them.
+    Raises InputsFull for content that is new and beyond the quota.
     """
     row = await pool.fetchrow(_FIND_CONTENT, team_id, bytes.fromhex(facts.sha256), ARRIVAL / 2)
     if row is None:
+        if quota is not None:
+            await quota.take(team_id, facts.bytes)
         row = await pool.fetchrow(_RESERVE, *_content_values(team_id, facts), ARRIVAL)
     assert row is not None
     await store.put(row["store_key"], content)
@@ -87,16 +91,21 @@ async def keep_input(
 
 
 async def keep_upload(
-    pool: Pool, store: PictureStore, origin: FileOrigin, content: bytes, facts: ImageFacts
+    pool: Pool,
+    store: PictureStore,
+    origin: FileOrigin,
+    content: bytes,
+    facts: ImageFacts,
+    quota: InputQuota | None = None,
 ) -> StoredFile:
     """Make content a file of a team under its own key; the same again is the same file.
 
-    Raises UploadExists when the key stands for other content.
+    Raises UploadExists when the key stands for other content, and what `keep_input` raises.
     """
     taken = await pool.fetchrow(_FIND_UPLOAD, origin.upload_key)
     if taken is not None:
         return _same_upload(taken, origin, facts)
-    kept = await keep_input(pool, store, origin.team_id, content, facts)
+    kept = await keep_input(pool, store, origin.team_id, content, facts, quota)
     async with transaction(pool) as connection:
         return await _name_upload(connection, kept, origin, facts)
 
@@ -147,47 +156,6 @@ async def find_upload(pool: Pool, team_id: UUID, upload_key: str) -> StoredFile 
         f"select {_FILE} from files where upload_key = $1 and {_VALID}", upload_key, team_id
     )
     return None if row is None else _to_file(row)
-
-
-async def delete_expired_files(
-    pool: Pool, store: PictureStore, *, limit: int, apart: Apart | None = None
-) -> int:
-    """Delete files that expired an hour ago, and what a crash left; returns how many.
-
-    Marked first, under a lock that excludes whoever is about to use them; then each object goes,
-    then its rows. A crash between leaves marked rows, which the next sweep takes up. An object
-    that cannot be deleted rests in `apart`; raises StoreUnavailable when none can.
-    """
-    async with transaction(pool) as connection:
-        beside_count = await _mark_expired(connection, limit)
-    apart = apart or apart_files()
-    rows = await pool.fetch(_LEAVING, limit, apart.resting())
-
-    async def delete(store_key: str) -> int:
-        await store.delete(store_key)
-        done = await pool.execute(_DELETE_LEAVING, store_key)
-        return int(done.rpartition(" ")[2])
-
-    return beside_count + sum(await apart.each([row["store_key"] for row in rows], delete))
-
-
-def apart_files() -> Apart:
-    """The memory of which files could not be deleted."""
-    return Apart("expired files", shared_troubles=(*CONNECTION_TROUBLE, StoreUnavailable))
-
-
-async def _mark_expired(connection: Connection, limit: int) -> int:
-    """Returns how many rows went at once, for others name their objects still.
-
-    Each step sees what was committed before the locks were had: they are statements apart.
-    """
-    rows = await connection.fetch(_LOCK_EXPIRED, limit, DELETE_AFTER)
-    if not rows:
-        return 0
-    file_ids = [row["id"] for row in rows]
-    await connection.execute(_SPARE_FOR_JOBS, file_ids, LONGER_FOR_A_JOB)
-    deleted = await connection.execute(_MARK, file_ids, DELETE_AFTER)
-    return int(deleted.rpartition(" ")[2])
 
 
 def _content_values(team_id: UUID, facts: ImageFacts) -> tuple[object, ...]:
@@ -256,41 +224,4 @@ select $1, team_id, $3, $4, sha256, store_key, content_type, byte_count, width, 
 from files where id = $2
 on conflict (upload_key) do nothing
 returning {_FILE}
-"""
-
-_LOCK_EXPIRED = """
-select id from files where expires_at < now() - $2::interval and state <> 'leaving'
-order by expires_at limit $1 for update skip locked
-"""
-
-_SPARE_FOR_JOBS = """
-update files set expires_at = now() + $2::interval
-where id = any($1) and store_key in (
-    select image ->> 'store_key' from job_runs join jobs on jobs.id = job_runs.job_id,
-        jsonb_array_elements(jobs.images) as image
-    where job_runs.expires_at < now() and jsonb_typeof(jobs.images) = 'array'
-)
-"""
-"""A job that a person lets go on after its time still has its inputs."""
-
-_LEAVING = """
-select store_key from files where state = 'leaving' and store_key <> all($2::text[])
-group by store_key order by min(expires_at) limit $1
-"""
-
-_DELETE_LEAVING = "delete from files where store_key = $1 and state = 'leaving'"
-
-_MARK = """
-with due as (
-    select id, store_key from files where id = any($1) and expires_at < now() - $2::interval
-), kept_by_others as (
-    select due.id from due where exists (
-        select from files as others
-        where others.store_key = due.store_key and others.id not in (select id from due)
-    )
-), marked as (
-    update files set state = 'leaving'
-    where id in (select id from due) and id not in (select id from kept_by_others)
-)
-delete from files where id in (select id from kept_by_others)
 """

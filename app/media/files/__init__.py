@@ -1,0 +1,1 @@
+"""Files that clients brought: kept, bounded for each team, and deleted in their time."""
