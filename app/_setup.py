@@ -198,6 +198,7 @@ def _make_venv() -> None:
     if outcome.returncode and (virtualenv := shutil.which("virtualenv")):
         outcome = _run([virtualenv, "--python", base, str(VENV)])
     _require(outcome, "making .venv")
+    _run([str(PYTHON), "-I", "-m", "pip", "uninstall", "--yes", "setuptools"])  # old, unused
 
 
 def _install_wanted(wanted: Stamp) -> None:
@@ -225,8 +226,7 @@ def _find_or_fetch_uv(sources: Mapping[str, str]) -> Path | None:
     """The uv inside `.venv`; None where no wheel of it is to be had; raises SetupFailed."""
     uv = VENV / "bin" / "uv"
     if not uv.exists():
-        lock = VENV / "requirements-uv.lock"
-        lock.write_text(" ".join(UV_REQUIREMENT.split()))
+        (lock := VENV / "requirements-uv.lock").write_text(" ".join(UV_REQUIREMENT.split()))
         outcome = _run_pip(["install", "--require-hashes", "-r", str(lock)], sources)
         if outcome.returncode and (reason := _known_failure(outcome.stdout)):
             raise SetupFailed(reason)
@@ -248,9 +248,9 @@ def _package_sources() -> dict[str, str]:
 def _run_pip(arguments: list[str], sources: Mapping[str, str]) -> Outcome:
     """pip with its package sources and no other configuration, such as a target of its own."""
     environment = {k: v for k, v in _clean_environment().items() if not k.startswith("PIP_")}
-    environment |= {f"PIP_{k.replace('-', '_').upper()}": v for k, v in sources.items()}
-    environment |= {"PIP_CONFIG_FILE": os.devnull, "PIP_RETRIES": "2"}
-    return _run([str(PYTHON), "-m", "pip", *arguments], environment)
+    given = {f"PIP_{k.replace('-', '_').upper()}": v for k, v in sources.items()}
+    fixed = {"PIP_CONFIG_FILE": os.devnull, "PIP_RETRIES": "2"}
+    return _run([str(PYTHON), "-m", "pip", *arguments], environment | given | fixed)
 
 
 def _uv_environment(sources: Mapping[str, str]) -> dict[str, str]:

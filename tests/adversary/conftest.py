@@ -1,6 +1,6 @@
 """One API process that is attacked by all tests here, and another team that must not notice."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
@@ -27,8 +27,15 @@ async def target(shared_target: Gateway) -> AsyncIterator[Gateway]:
 
 
 @pytest.fixture
-async def toll(target: Gateway) -> AsyncIterator[Toll]:
-    """What the test costs another team, whose jobs must all be accepted meanwhile."""
+async def toll(
+    target: Gateway, record_property: Callable[[str, object], None]
+) -> AsyncIterator[Toll]:
+    """What the test costs another team, whose jobs must all be accepted meanwhile.
+
+    Its figures are in the report of `--junit-xml` with `-o junit_family=xunit1`.
+    """
     async with siege(target, await target.make_seat()) as toll:
         yield toll
     toll.expect_little()
+    for name, figure in toll.tell().items():
+        record_property(name, figure)

@@ -25,12 +25,24 @@ class Toll:
     """How long `/healthz` took each time, in seconds."""
     creates: list[int] = field(default_factory=list)
     """The statuses of another team's creates."""
+    create_seconds: list[float] = field(default_factory=list)
+    """How long each of them took."""
     grown_bytes: int = 0
     """The process's most memory during it, above what it had before."""
 
     @property
     def longest_silence(self) -> float:
         return max(self.silences)
+
+    def tell(self) -> dict[str, float]:
+        """Its figures: most of each, in milliseconds and megabytes."""
+        return {
+            "silence_ms": round(self.longest_silence * 1000, 1),
+            "create_p99_ms": round(
+                sorted(self.create_seconds)[-1 - len(self.creates) // 100] * 1000, 1
+            ),
+            "grown_mb": round(self.grown_bytes / MEGABYTE, 1),
+        }
 
     def expect_little(
         self, *, silence_seconds: float = 1.0, bytes_limit: int = 64 * MEGABYTE
@@ -78,7 +90,9 @@ async def _ask(http: httpx.AsyncClient, toll: Toll, gateway: Gateway, before: in
 async def _make_jobs(http: httpx.AsyncClient, toll: Toll) -> None:
     body = {"prompt": "another team's", "images": ["https://example.com/cat.png"]}
     while True:
+        began = perf_counter()
         answer = await http.post("/v1/jobs", json=body)
+        toll.create_seconds.append(perf_counter() - began)
         toll.creates.append(answer.status_code)
         await asyncio.sleep(PROBE_SECONDS * 5)
 

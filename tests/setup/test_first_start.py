@@ -18,6 +18,7 @@ def test_a_first_start_installs_and_a_second_one_is_silent(checkout: Checkout) -
         "runtimedep": "1.0",
         "pythonpath": None,
     }
+    assert not list(checkout.venv.glob("lib/python*/site-packages/setuptools*"))
     said = first.err.splitlines()
     assert 1 <= len(said) <= 3
     assert all(line.startswith("setup: ") for line in said)
