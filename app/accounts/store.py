@@ -18,6 +18,9 @@ from app.kit.ids import make_uuid7
 from app.kit.names import describe_missing, to_uuid
 from app.kit.postgres.database import Sessions
 
+DEFAULT_ACCOUNT = "default"
+"""What the environment's key makes on a first start."""
+
 _COUNT_RUNS = text("select count(*) from job_runs where account_id = :account_id")
 _COUNT_ORPHANS = text(
     "select count(*) from orphans where account_id = :account_id and state = 'watched'"
@@ -118,6 +121,16 @@ async def resume_account(session: AsyncSession, account: Account, *, actor: str)
         await audit(session, account, "account.resumed", actor, {})
 
 
+async def restore_account(
+    session: AsyncSession, vault: Vault, account: Account, api_key: SecretStr, *, actor: str
+) -> None:
+    """Have a removed account again, with a key of its own; its history is still there."""
+    account.state = "active"
+    lane = open_lane(session, vault, account, api_key)
+    await session.flush()
+    await audit(session, account, "account.restored", actor, {"api_key_hint": lane.api_key_hint})
+
+
 async def remove_account(session: AsyncSession, account: Account, *, actor: str) -> None:
     """For good, with its keys; raises Conflict while a job is on it. A second time is nothing."""
     runs = await session.scalar(_COUNT_RUNS, {"account_id": account.id})
@@ -152,7 +165,7 @@ async def ensure_default_account(
     *,
     api_key: SecretStr,
     base_url: str,
-    name: str = "default",
+    name: str = DEFAULT_ACCOUNT,
 ) -> bool:
     """Add the account that the environment names; False when one of that name is there."""
     new = NewAccount(name=name, region=region_of(base_url), base_url=base_url, api_key=api_key)
