@@ -28,6 +28,7 @@ from app.kit.postgres.database import (
 from app.kit.postgres.listener import Listener
 from app.kit.postgres.presence import Presence
 from app.kit.postgres.schema import find_revision, head_revision
+from app.kit.program import PROGRAM
 from app.media.files.quota import GIGABYTE, InputQuota
 from app.media.register import DatabaseRegister
 from app.media.store import PictureStore, StoreUnavailable, open_store
@@ -172,5 +173,5 @@ async def require_schema(pool: Pool) -> None:
     if found != wanted:
         raise SchemaNotReady(
             f"the database is at schema {found or 'none'}, this code needs {wanted}: run "
-            "`dashgate migrate` first"
+            f"`{PROGRAM} migrate` first"
         )

@@ -59,6 +59,14 @@ async def replace_keys(
     return lane
 
 
+async def open_keys(
+    session: AsyncSession, vault: Vault, account: Account
+) -> list[tuple[str, SecretStr | None]]:
+    """The API keys of an account by the end of each; None for one that does not open."""
+    lanes = await _list_lanes(session, account)
+    return [(lane.api_key_hint, _find_key(lane, vault)) for lane in lanes]
+
+
 def open_lane(session: AsyncSession, vault: Vault, account: Account, api_key: SecretStr) -> Lane:
     lane_id, plain = make_uuid7(), api_key.get_secret_value()
     lane = Lane(

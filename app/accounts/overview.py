@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.accounts.directory import to_key_place
 from app.accounts.key_rest import IS_RESTING, RESTED
 from app.accounts.run_times import RunTimes
-from app.accounts.story import PAUSED, SUSPENDED, UNFORESEEN
+from app.accounts.story import PAUSED, SUSPENDED, TRIED, UNFORESEEN
 from app.accounts.tables import Account
 from app.kit.crypto import CannotOpen, Vault
 
@@ -54,12 +54,22 @@ class Trouble:
 
 
 @dataclass(frozen=True, slots=True)
+class Tried:
+    """How a person's last try of the account's keys went."""
+
+    at: datetime
+    verdict: str
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
 class AccountView:
     account: Account
     keys: tuple[KeyView, ...]
     paces: tuple[PaceView, ...]
     last_trouble: Trouble | None
     last_taken_at: datetime | None
+    last_tried: Tried | None
 
 
 async def load_overview(session: AsyncSession, vault: Vault | None) -> list[AccountView]:
@@ -69,6 +79,7 @@ async def load_overview(session: AsyncSession, vault: Vault | None) -> list[Acco
     paces = await _group(session, _PACES)
     troubles = await _group(session, _TROUBLES, types=[SUSPENDED, PAUSED, UNFORESEEN, RESTED])
     taken = await _group(session, _TAKEN, count=LATEST_COUNT)
+    tried = await _group(session, _TRIED, type=TRIED)
     return [
         AccountView(
             account=account,
@@ -76,6 +87,13 @@ async def load_overview(session: AsyncSession, vault: Vault | None) -> list[Acco
             paces=tuple(_to_pace(row) for row in paces.get(account.id, ())),
             last_trouble=next(map(_to_trouble, troubles.get(account.id, ())), None),
             last_taken_at=next((row["at"] for row in taken.get(account.id, ())), None),
+            last_tried=next(
+                (
+                    Tried(row["at"], row["verdict"], row["said"])
+                    for row in tried.get(account.id, ())
+                ),
+                None,
+            ),
         )
         for account in accounts
     ]
@@ -150,6 +168,15 @@ from accounts cross join lateral (
     select * from account_events
     where account_id = accounts.id and type = any(:types) order by at desc, id desc limit 1
 ) as trouble
+"""
+
+_TRIED = """
+select accounts.id as account_id, tried.at, tried.detail->>'verdict' as verdict,
+    tried.detail->>'said' as said
+from accounts cross join lateral (
+    select * from account_events
+    where account_id = accounts.id and type = :type order by at desc, id desc limit 1
+) as tried
 """
 
 _TAKEN = """

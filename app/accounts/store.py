@@ -11,7 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.accounts.changes import audit, end_pauses, forget_room, refuse_removed
 from app.accounts.keys import open_lane
 from app.accounts.rules import AccountLimits, NewAccount, check_account, check_limits, region_of
-from app.accounts.tables import Account, Lane
+from app.accounts.story import TRIED
+from app.accounts.tables import Account, AccountEvent, Lane
 from app.kit.crypto import Vault
 from app.kit.errors import Conflict, NotFound
 from app.kit.ids import make_uuid7
@@ -157,6 +158,15 @@ async def remove_account(session: AsyncSession, account: Account, *, actor: str)
         .values(removed_at=func.now())
     )
     await audit(session, account, "account.removed", actor, {})
+
+
+async def note_try(session: AsyncSession, account: Account, *, verdict: str, said: str) -> None:
+    """Keep in the account's story how a person's try of its keys went."""
+    await session.execute(
+        insert(AccountEvent).values(
+            account_id=account.id, type=TRIED, detail={"verdict": verdict, "said": said}
+        )
+    )
 
 
 async def ensure_default_account(

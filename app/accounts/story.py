@@ -18,6 +18,7 @@ RESUMED = "account.resumed"
 PRIMED = "account.primed"
 ROOM = "account.room"
 UNFORESEEN = "account.unforeseen"
+TRIED = "account.tried"
 
 _GRAVE = (SUSPENDED, UNFORESEEN)
 

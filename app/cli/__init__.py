@@ -1,9 +1,11 @@
 """The command line: operators' verbs by noun, and the processes of the gateway."""
 
 import sys
+from typing import Annotated
 
 import typer
 
+from app import __version__
 from app.cli.arguments import check_texts
 from app.cli.lazy import Place, make_group
 from app.cli.output import fail
@@ -11,6 +13,7 @@ from app.embedded import EmbeddedPostgresError
 from app.kit.crypto import SecretTooShort
 from app.kit.errors import GatewayError
 from app.kit.logs import configure_logs
+from app.kit.program import PROGRAM
 from app.settings import SettingMissing
 
 COMMANDS = {
@@ -66,9 +69,27 @@ application = typer.Typer(
 )
 
 
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"dashgate {__version__}")
+        raise typer.Exit
+
+
 @application.callback()
-def begin() -> None:
-    """Nothing is common to all commands."""
+def begin(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_print_version,
+            is_eager=True,
+            metavar="",
+            help="Print the version and end.",
+        ),
+    ] = False,
+) -> None:
+    """Begin with what is common to all commands."""
 
 
 def main() -> None:
@@ -76,6 +97,6 @@ def main() -> None:
     configure_logs(level="warning", as_json=False)
     try:
         check_texts(sys.argv[1:])
-        application()
+        application(prog_name=PROGRAM)
     except (GatewayError, SettingMissing, SecretTooShort, EmbeddedPostgresError, OSError) as error:
         fail(str(error))

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from app.kit.errors import GatewayError, Unavailable
+from app.kit.program import PROGRAM
 
 CALL_SECONDS = 30.0
 WAIT_SECONDS = 5
@@ -33,7 +34,7 @@ def calling(url: str, key: str) -> Iterator[httpx.Client]:
     except httpx.TransportError as error:
         raise Unavailable(
             f"no gateway answers at {url} ({type(error).__name__}): start one with "
-            "`python3 -m app up`, or name it with --url"
+            f"`{PROGRAM} up`, or name it with --url"
         ) from error
 
 

@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.kit.crypto import Vault
 from app.kit.errors import InvalidRequest, Unavailable
 from app.kit.postgres.database import CONNECTION_TROUBLE, make_engine, make_sessions
+from app.kit.program import PROGRAM
 from app.settings import Settings, to_variable
 
 T = TypeVar("T")
@@ -132,7 +133,7 @@ def _explain(error: BaseException, place: str) -> str | None:
     if state in _SCHEMA_STATES:
         return (
             f"the database at {place} has no schema of Dashgate, or an older one: run "
-            "`dashgate migrate`"
+            f"`{PROGRAM} migrate`"
         )
     if isinstance(origin, CONNECTION_TROUBLE) or state[:2] in _REFUSAL_CLASSES:
         said = str(origin) or type(origin).__name__

@@ -12,6 +12,7 @@ from app.cli.client import Refused, calling, fetch, follow, save, submit
 from app.cli.context import find_gateway_url, load_settings
 from app.cli.output import AsJson, print_json, say
 from app.kit.errors import InvalidRequest
+from app.kit.program import PROGRAM
 from app.media.data_uri import to_data_uri
 from app.media.inspect import UnreadableImage, inspect_image
 from app.settings import SettingMissing, Settings
@@ -20,7 +21,7 @@ from app.settings import SettingMissing, Settings
 def edit(
     *,
     images: Annotated[
-        list[str], typer.Argument(metavar="IMAGE...", help="One to three files or URLs.")
+        list[str], typer.Argument(metavar="IMAGE", help="One to three files or URLs.")
     ],
     prompt: Annotated[str, typer.Option(help="What to change.")],
     n: Annotated[int, typer.Option(help="How many pictures; each is paid for.")] = 1,
@@ -62,7 +63,7 @@ def _find_key(settings: Settings, given: str | None) -> str:
     key = SecretStr(given) if given else settings.key
     if key is None:
         raise SettingMissing(
-            "no key: set DASHGATE_KEY to a team's key (`dashgate key create --team TEAM "
+            f"no key: set DASHGATE_KEY to a team's key (`{PROGRAM} key create --team TEAM "
             "--name NAME` makes one)"
         )
     return key.get_secret_value()

@@ -7,6 +7,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command, get_group
 
+from app.cli.dress import dress
+
 
 class Place(NamedTuple):
     """Where a command is, and what the list of commands says of it."""
@@ -32,7 +34,10 @@ class LazyCommand(TyperCommand):
         return self.load().make_context(info_name, args, parent, **extra)
 
     def load(self) -> Any:
-        """The command itself."""
+        """The command itself, with what all have in common."""
+        return dress(self._import(), str(self.name))
+
+    def _import(self) -> Any:
         module, _, name = self.place.target.partition(":")
         found = getattr(import_module(module), name)
         if isinstance(found, typer.Typer):

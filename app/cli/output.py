@@ -15,6 +15,7 @@ from rich.text import Text
 
 PIPE_WIDTH = 200
 
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document, nothing else.")]
 
 
@@ -38,6 +39,15 @@ def print_table(rows: Iterable[dict[str, Any]], columns: Iterable[str]) -> None:
 def say(message: str) -> None:
     """A message to the person, on standard error."""
     typer.echo(message, err=True)
+
+
+def confirm(message: str, *, yes: bool) -> None:
+    """Ask a person who sits there, unless it was said beforehand; raises typer.Abort for a no.
+
+    A script is not asked: it has nobody to answer.
+    """
+    if not yes and sys.stdin.isatty():
+        typer.confirm(message, abort=True, err=True)
 
 
 def fail(message: str) -> NoReturn:

@@ -21,8 +21,9 @@ from app.dashscope.outcomes import (
     CreateOutcome,
     NotSent,
     OutcomeUnknown,
+    UpstreamTrouble,
     read_create,
-    read_error,
+    to_trouble,
 )
 from app.dashscope.payloads import (
     ASYNC_HEADER,
@@ -59,10 +60,6 @@ ALMOST_A_SECOND = timedelta(microseconds=999_999)
 UpstreamHttp: TypeAlias = httpx.AsyncClient
 
 Shape = TypeVar("Shape", bound=BaseModel)
-
-
-class UpstreamTrouble(Exception):
-    """A query that brought no usable answer: worth another try later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,11 +254,13 @@ class DashScope:
             headers=self._headers(),
         )
         if response.status_code != 200:
-            raise UpstreamTrouble(_describe_error(path, response.status_code, content))
+            raise to_trouble(path, response.status_code, content)
         try:
             return shape.model_validate(load_json(content))
         except ValueError as error:
-            raise UpstreamTrouble(f"GET {path}: an answer of another shape") from error
+            raise UpstreamTrouble(
+                f"GET {path}: an answer of another shape", http_status=response.status_code
+            ) from error
 
     async def _ask(
         self,
@@ -290,8 +289,3 @@ class DashScope:
 
 def _to_path(task_id: str) -> str:
     return f"/tasks/{quote(task_id, safe='')}"
-
-
-def _describe_error(path: str, status: int, content: bytes) -> str:
-    body = read_error(content)
-    return f"GET {path}: HTTP {status} {body.code} {body.message} ({body.request_id})"

@@ -74,3 +74,21 @@ def read_error(content: bytes) -> ErrorBody:
         return ErrorBody.model_validate(load_json(content))
     except ValueError:
         return ErrorBody(message="the upstream refused without saying why")
+
+
+class UpstreamTrouble(Exception):
+    """A query that brought no usable answer: worth another try later.
+
+    With status and code where it was answered.
+    """
+
+    def __init__(self, message: str, *, http_status: int | None = None, code: str = "") -> None:
+        super().__init__(message)
+        self.http_status = http_status
+        self.code = code
+
+
+def to_trouble(path: str, status: int, content: bytes) -> UpstreamTrouble:
+    body = read_error(content)
+    said = f"GET {path}: HTTP {status} {body.code} {body.message} ({body.request_id})"
+    return UpstreamTrouble(said, http_status=status, code=body.code)

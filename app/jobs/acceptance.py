@@ -14,6 +14,7 @@ from app.jobs.accepting.storing import STORE
 from app.jobs.events import QUEUE_CHANGED
 from app.kit.errors import GatewayError, Unavailable
 from app.kit.postgres.database import Connection, Pool
+from app.kit.program import PROGRAM
 
 INPUT_GRACE_SECONDS = 2 * 24 * 3600
 """Inputs outlive their job's last chance to be submitted by that much."""
@@ -70,7 +71,7 @@ async def _find_price(
         return error
     return price or Unavailable(
         f"{model} has no price in a region where it may run: an operator must set one with "
-        "`dashgate price set`",
+        f"`{PROGRAM} price set`",
         code="price_unknown",
     )
 

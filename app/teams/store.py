@@ -79,6 +79,14 @@ async def disable_team(session: AsyncSession, team: Team, *, actor: str) -> None
         await _audit_team(session, team, "team.disabled", actor, {})
 
 
+async def enable_team(session: AsyncSession, team: Team, *, actor: str) -> None:
+    """Its keys work again, but for those that were revoked. A second time does nothing."""
+    if team.disabled_at is not None:
+        team.disabled_at = None
+        await session.flush()
+        await _audit_team(session, team, "team.enabled", actor, {})
+
+
 def to_settings(team: Team) -> TeamSettings:
     return TeamSettings(
         weight=team.weight,

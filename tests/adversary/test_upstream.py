@@ -8,8 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from app.dashscope.capped import ANSWER_BYTES_LIMIT
-from app.dashscope.client import UpstreamTrouble
-from app.dashscope.outcomes import Accepted, OutcomeUnknown
+from app.dashscope.outcomes import Accepted, OutcomeUnknown, UpstreamTrouble
 from app.dashscope.stores import is_store
 from app.media.fetch import ResultHosts, download_picture, make_http_client
 from tests.adversary.siege import MEGABYTE

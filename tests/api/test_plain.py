@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from app.kit.postgres.database import Pool, Sessions
+from app.kit.program import PROGRAM
 from tests.api.factories import Backstage, edit
 from tests.api.relay import relayed
 from tests.api.server import make_settings, make_vault, open_client, running_api
@@ -63,7 +64,7 @@ async def test_another_schema_is_not_ready(database: str, pool: Pool, tmp_path: 
 
     assert ready.status_code == 503
     assert "the database is at schema older" in ready.json()["reason"]
-    assert "dashgate migrate" in ready.json()["reason"]
+    assert f"{PROGRAM} migrate" in ready.json()["reason"]
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])

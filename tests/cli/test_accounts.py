@@ -9,6 +9,7 @@ from app.accounts.news import Barred, Crowded, News, Reach, Throttled
 from app.accounts.paces import note
 from app.kit.crypto import Vault
 from app.kit.postgres.database import Pool, transaction
+from app.kit.program import PROGRAM
 from tests.cli.conftest import SECRET, Run
 from tests.cli.test_verbs import ask
 
@@ -104,7 +105,7 @@ def test_a_variable_that_is_not_set_is_named(run: Run, database: str) -> None:
 def test_the_list_says_what_holds_an_account_back_and_a_person_ends_it(
     run: Run, database: str, news: News, shown: tuple[str, ...]
 ) -> None:
-    assert "no worker has taken it up yet" in run("account", "list").out
+    assert "not reachable" in run("account", "list").out
     hear(database, news)
 
     listed = run("account", "list").out
@@ -112,7 +113,7 @@ def test_the_list_says_what_holds_an_account_back_and_a_person_ends_it(
 
     assert all(words in " ".join(listed.split()) for words in shown)
     assert resumed.code == 0
-    assert "healthy" in run("account", "list").out
+    assert "not reachable" in run("account", "list").out
     (document,) = run("account", "list", "--json").document
     assert document["models"][0]["health"] == "healthy"
     assert document["last_trouble"]["code"] == getattr(news, "code", None)
@@ -121,8 +122,8 @@ def test_the_list_says_what_holds_an_account_back_and_a_person_ends_it(
 @pytest.mark.parametrize(
     ("news", "typed"),
     [
-        (Barred("Arrearage", Reach.ACCOUNT), "dashgate account resume main"),
-        (Crowded("Throttling.Concurrency", 4), "dashgate account set main --max-running 3"),
+        (Barred("Arrearage", Reach.ACCOUNT), f"{PROGRAM} account resume main"),
+        (Crowded("Throttling.Concurrency", 4), f"{PROGRAM} account set main --max-running 3"),
     ],
 )
 def test_the_list_says_what_to_type(run: Run, database: str, news: News, typed: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 from app.jobs.lifecycle import Doubt, Fail, Review
 from app.kit.crypto import Vault
 from app.kit.postgres.database import Pool, Sessions, open_pool
+from app.kit.program import PROGRAM
 from tests.cli.conftest import Run
 from tests.jobs.scene import make_scene
 
@@ -87,7 +88,7 @@ class TestCancel:
 
         assert outcome.code == 0
         assert "is asked to stop" in outcome.out
-        assert f"dashgate job explain {staged.running}" in outcome.out
+        assert f"{PROGRAM} job explain {staged.running}" in outcome.out
         assert audits_of(database, staged.running) == [("job.canceled", "cli", "asked")]
 
     @pytest.mark.parametrize(
@@ -190,7 +191,7 @@ class TestExplain:
 
         assert "A person must look since" in told
         assert CANDIDATES in told
-        assert f'dashgate job requeue {staged.reviewed} --reason "TEXT"' in told
+        assert f'{PROGRAM} job requeue {staged.reviewed} --reason "TEXT"' in told
 
     def test_the_document_has_the_same_and_no_secret(self, run: Run, staged: Staged) -> None:
         outcome = run("job", "explain", staged.finalizing, "--json")
@@ -216,7 +217,7 @@ class TestShow:
         document = run("job", "show", staged.reviewed, "--json").document
 
         assert f"attention: submission_unknown: {CANDIDATES}" in shown
-        assert "dashgate job requeue" in shown
+        assert f"{PROGRAM} job requeue" in shown
         assert [attempt["outcome"] for attempt in document["attempts"]] == ["unknown"]
         assert len(document["next_steps"]) == 3
 

@@ -1,13 +1,20 @@
 """Commands that are imported when they are called."""
 
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from app import __version__
 from app.cli import COMMANDS
+from app.cli.examples import EXAMPLES
 from app.cli.lazy import LazyCommand
+from app.kit.program import PROGRAM
+from tests.cli.conftest import Run
 
 ROOT = Path(__file__).parents[2]
 HEAVY = {"alembic", "aiohttp", "asyncpg", "fastapi", "httpx", "obstore", "sqlalchemy", "uvicorn"}
@@ -26,6 +33,43 @@ def test_what_a_list_says_of_a_command_is_what_the_command_says(name: str) -> No
     command = LazyCommand(name, COMMANDS[name]).load()
 
     assert COMMANDS[name].caption == " ".join(command.help.partition("\n\n")[0].split())
+
+
+def list_commands() -> dict[str, Any]:
+    """Each command that does something, by the words it is called with."""
+    found = {}
+    for name, place in COMMANDS.items():
+        command = LazyCommand(name, place).load()
+        below = getattr(command, "commands", None)
+        if below is None:
+            found[name] = command
+        else:
+            found |= {f"{name} {word}": one for word, one in below.items()}
+    return found
+
+
+def test_each_command_has_an_example_that_it_understands() -> None:
+    commands = list_commands()
+    assert set(EXAMPLES) == set(commands)
+
+    for words, command in commands.items():
+        _, _, arguments = EXAMPLES[words].partition(words)
+        with command.make_context(words, shlex.split(arguments)):
+            pass
+
+
+@pytest.mark.parametrize("words", EXAMPLES)
+def test_each_help_names_values_in_one_way_and_shows_the_example(words: str, run: Run) -> None:
+    told = run(*words.split(), "--help")
+
+    assert told.code == 0
+    assert f"Usage: {PROGRAM} {words}" in told.out
+    assert f"Example: {PROGRAM} {words}" in " ".join(told.out.split())
+    assert not re.search(r"<(str|int|path|bool|float|list)", told.out)
+
+
+def test_the_version_is_told(run: Run) -> None:
+    assert run("--version").out == f"dashgate {__version__}\n"
 
 
 def test_the_help_imports_no_command() -> None:

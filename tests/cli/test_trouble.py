@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.kit.postgres.database import make_engine, make_sessions
+from app.kit.program import PROGRAM
 from tests.cli.conftest import SECRET, Run
 from tests.databases import cloned_database, to_database_url
 from tests.factories import make_team
@@ -102,7 +103,7 @@ def test_a_missing_schema_says_what_to_run(
     refused = run_bare("team", "list")
 
     assert refused.code == 1
-    assert "run `dashgate migrate`" in refused.err
+    assert f"run `{PROGRAM} migrate`" in refused.err
 
 
 @pytest.mark.parametrize(

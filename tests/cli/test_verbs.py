@@ -52,6 +52,8 @@ def test_a_team_is_created_listed_changed_and_disabled(run: Run) -> None:
     assert changed.document["weight"] == 2.5
     run("team", "disable", listed["id"])
     assert run("team", "show", "ads", "--json").document["disabled_at"]
+    run("team", "enable", "ads")
+    assert run("team", "show", "ads", "--json").document["disabled_at"] is None
 
 
 def test_a_limit_that_is_not_applied_yet_is_said_to_be_none(run: Run) -> None:

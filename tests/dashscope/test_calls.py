@@ -11,8 +11,8 @@ import pytest
 from pydantic import SecretStr
 
 from app.dashscope.capped import ANSWER_BYTES_LIMIT
-from app.dashscope.client import DashScope, TaskWindow, UpstreamTrouble
-from app.dashscope.outcomes import NotSent, OutcomeUnknown
+from app.dashscope.client import DashScope, TaskWindow
+from app.dashscope.outcomes import NotSent, OutcomeUnknown, UpstreamTrouble
 from app.dashscope.payloads import TaskStatus
 from app.kit.ports import find_free_port
 from tests.dashscope.upstreams import MODEL, TASK, calling, close, reset

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.dashscope.client import UpstreamTrouble
+from app.dashscope.outcomes import UpstreamTrouble
 from app.dashscope.upstream_clock import Offset, UpstreamClock, find_lead, measure_offset
 from app.kit.clock import elapsed_seconds
 from tests.dashscope.upstreams import MODEL, TASK, calling

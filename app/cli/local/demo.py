@@ -23,6 +23,7 @@ from app.kit.clock import utc_now
 from app.kit.errors import InvalidRequest, NotFound
 from app.kit.ports import find_free_port, is_port_free
 from app.kit.postgres.database import make_engine, make_sessions
+from app.kit.program import PROGRAM
 from app.media.inspect import UnreadableImage, inspect_image, verify_picture
 from app.settings import Settings
 from app.teams.rules import KeySettings, TeamSettings
@@ -49,7 +50,7 @@ class Source:
 def demo(
     *,
     image: Annotated[
-        Path | None, typer.Argument(metavar="[IMAGE]", help="A picture; one is drawn without.")
+        Path | None, typer.Argument(metavar="IMAGE", help="A picture; one is drawn without.")
     ] = None,
     prompt: Annotated[str, typer.Option(help="What to change.")] = PROMPT,
     once: Annotated[bool, typer.Option("--once", help="End when the picture is saved.")] = False,
@@ -65,11 +66,15 @@ def demo(
     )
     say("Starting the database, the API and the worker ...")
     with running_machine(settings, options) as machine:
-        introduce(machine)
+        introduce(machine, stays=not once)
         stop_at_signals(machine.supervisor)
         key = asyncio.run(_make_key(machine))
         _show(machine, key, source, prompt)
-        if not once:
+        if once:
+            say(f"All of it stops now; `{PROGRAM} up` starts it again and keeps it running.")
+        else:
+            say(f"The same by SDK: base URL {machine.url}/api/v1, key {key}")
+            say(f"  API and docs: {machine.url}/docs")
             say("It keeps running; Ctrl-C stops it.")
             machine.supervisor.watch()
 
@@ -136,7 +141,6 @@ def _show(machine: Machine, key: str, source: Source, prompt: str) -> None:
             typer.echo(str(path))
     say("What it cost the team:")
     asyncio.run(_print_usage(machine))
-    say(f"The same by SDK: base URL {machine.url}/api/v1, key {key}")
 
 
 def _watch(machine: Machine, client: httpx.Client, task_id: str) -> dict[str, Any]:

@@ -10,10 +10,12 @@ from app.cli.local.supervisor import stop_at_signals
 from app.cli.output import say
 from app.kit.errors import Conflict
 from app.kit.ports import is_port_free
+from app.kit.program import PROGRAM
 
 EMULATOR_NOTICE = (
     "NO UPSTREAM ACCOUNT: the emulator stands in for DashScope. Its pictures are drawn on this "
-    "machine, nothing is billed. For the real one: set DASHSCOPE_API_KEY, or `account add`."
+    "machine, nothing is billed. For the real one: set DASHSCOPE_API_KEY, or "
+    f"`{PROGRAM} account add`."
 )
 
 
@@ -42,11 +44,12 @@ def up(
         say("Stopping: what is in hand is ended first.")
 
 
-def introduce(machine: Machine) -> None:
-    """Say once where everything is."""
-    say(f"The gateway answers at {machine.url}")
-    say(f"  DashScope SDKs: base URL {machine.url}/api/v1")
-    say(f"  API and docs:   {machine.url}/docs")
+def introduce(machine: Machine, *, stays: bool = True) -> None:
+    """Say once where everything is, if it stays there."""
+    if stays:
+        say(f"The gateway answers at {machine.url}")
+        say(f"  DashScope SDKs: base URL {machine.url}/api/v1")
+        say(f"  API and docs:   {machine.url}/docs")
     if machine.uses_emulator:
         say(EMULATOR_NOTICE)
     if machine.first_operator_key is not None:

@@ -25,6 +25,7 @@ from app.kit.crypto import Vault
 from app.kit.errors import Conflict
 from app.kit.ports import find_free_port, is_port_free
 from app.kit.postgres.database import make_engine, make_sessions
+from app.kit.program import PROGRAM
 from app.settings import Settings
 from app.teams.rules import KeySettings, Role
 from app.teams.store import create_key
@@ -72,7 +73,7 @@ def _has_account_of_its_own(settings: Settings, accounts: Sequence[Account]) -> 
         return True
     say(
         f"DASHSCOPE_API_KEY is not used: the account {DEFAULT_ACCOUNT!r} that it made was "
-        "removed. To use the key: dashgate account add NAME --region cn-beijing "
+        f"removed. To use the key: {PROGRAM} account add NAME --region cn-beijing "
         "--api-key-env DASHSCOPE_API_KEY"
     )
     return False

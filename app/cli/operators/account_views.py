@@ -4,8 +4,9 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from app.accounts.overview import AccountView, KeyView, PaceView
+from app.accounts.overview import AccountView, KeyView, PaceView, Tried
 from app.accounts.tables import Account
+from app.kit.program import PROGRAM
 
 COLUMNS = (
     "name",
@@ -19,6 +20,15 @@ COLUMNS = (
     "last trouble",
     "last task",
 )
+
+
+VERDICTS = {
+    "works": "works",
+    "refused": "refused by the upstream",
+    "unreachable": "not reachable",
+    "odd": "answers, but not as DashScope",
+    "unreadable": "no API key works",
+}
 
 
 def view_account(account: Account) -> dict[str, Any]:
@@ -43,6 +53,7 @@ def to_document(view: AccountView) -> dict[str, Any]:
         "models": [asdict(pace) for pace in view.paces],
         "last_trouble": asdict(view.last_trouble) if view.last_trouble else None,
         "last_taken_at": view.last_taken_at,
+        "last_tried": asdict(view.last_tried) if view.last_tried else None,
     }
 
 
@@ -58,13 +69,13 @@ def find_next_steps(view: AccountView) -> list[str]:
     name = view.account.name
     steps = [
         f"{name} is suspended ({pace.code}): mend it at Alibaba, then, to try at once: "
-        f"dashgate account resume {name}"
+        f"{PROGRAM} account resume {name}"
         for pace in view.paces
         if pace.health in ("suspended", "probing")
     ]
     steps += [
         f"{name} has room for {room} of {view.account.max_running} tasks: does somebody else use "
-        f"the account? If that stays: dashgate account set {name} --max-running {room}"
+        f"the account? If that stays: {PROGRAM} account set {name} --max-running {room}"
         for pace in view.paces
         if (room := view.account.max_running + pace.priming) < view.account.max_running
     ]
@@ -77,9 +88,17 @@ def describe_health(view: AccountView, pace: PaceView | None) -> str:
         return ""
     if not any(key.state == "works" for key in view.keys):
         return "no API key works"
-    if pace is None:
-        return "no worker has taken it up yet"
-    return _describe_pause(pace)
+    if pace is not None and pace.health != "healthy":
+        return _describe_pause(pace)
+    if view.last_taken_at is not None and not _is_newer(view.last_tried, view.last_taken_at):
+        return "healthy"
+    if view.last_tried is None:
+        return "not tried yet"
+    return VERDICTS[view.last_tried.verdict]
+
+
+def _is_newer(tried: Tried | None, moment: datetime) -> bool:
+    return tried is not None and tried.at > moment
 
 
 def _describe_pause(pace: PaceView) -> str:

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -19,6 +19,7 @@ from app.accounts.tables import Account, Lane
 from app.cli.arguments import parse_number
 from app.cli.context import in_transaction, load_settings, open_vault, who_acts
 from app.cli.local.upstream import EMULATOR, dismiss_stand_in
+from app.cli.operators.account_trial import Verdict, describe_trial, try_account
 from app.cli.operators.account_views import (
     COLUMNS,
     find_next_steps,
@@ -26,9 +27,10 @@ from app.cli.operators.account_views import (
     to_lines,
     view_account,
 )
-from app.cli.output import AsJson, print_json, print_table, say
+from app.cli.output import AsJson, Yes, confirm, print_json, print_table, say
 from app.kit.crypto import Vault
 from app.kit.errors import InvalidRequest
+from app.kit.program import PROGRAM
 from app.settings import SettingMissing
 
 accounts = typer.Typer(help="Upstream accounts and their limits.", no_args_is_help=True)
@@ -70,7 +72,7 @@ def add_account(
     weight: Annotated[Decimal, WEIGHT] = DEFAULTS.weight,
     as_json: AsJson = False,
 ) -> None:
-    """Add an account; its API key is encrypted at once and never an argument."""
+    """Add an account and try its API key, which is encrypted at once and never an argument."""
     if (api_key_env is None) != api_key_stdin:
         raise typer.BadParameter("give either --api-key-env VAR or --api-key-stdin")
     new = NewAccount(
@@ -90,7 +92,23 @@ def add_account(
             await dismiss_stand_in(session)
         return account
 
-    _print_account(in_transaction(work), as_json, "is there and takes work")
+    account = in_transaction(work)
+    _print_account(account, as_json, "is there and takes work")
+    _try_and_tell(account.name)
+
+
+@accounts.command("test")
+def try_keys(*, account: AskedAccount, as_json: AsJson = False) -> None:
+    """Try each API key of an account by a call that costs nothing; exit 1 unless all work."""
+    trials = try_account(account, open_vault(load_settings()))
+    if as_json:
+        print_json([asdict(trial) for trial in trials])
+    for trial in () if as_json else trials:
+        typer.echo(describe_trial(trial))
+    if not trials:
+        say(f"The account {account} has no API key: it was removed.")
+    works = trials and all(trial.verdict is Verdict.WORKS for trial in trials)
+    raise typer.Exit(0 if works else 1)
 
 
 @accounts.command("list")
@@ -105,7 +123,7 @@ def list_accounts(*, as_json: AsJson = False) -> None:
         for step in (step for view in views for step in find_next_steps(view)):
             say(step)
     else:
-        say("There is no account yet: dashgate account add NAME --region cn-beijing ...")
+        say(f"There is no account yet: {PROGRAM} account add NAME --region cn-beijing ...")
 
 
 @accounts.command("set")
@@ -137,16 +155,14 @@ def set_account(
         "weight": weight,
     }
     changes: Any = {field: value for field, value in asked.items() if value is not None}
-    is_key_asked = [api_key_env is not None, api_key_stdin, add_api_key_env is not None]
-    if sum(is_key_asked) > 1 or not (any(is_key_asked) or changes):
+    keys_asked = [api_key_env is not None, api_key_stdin, add_api_key_env is not None]
+    if sum(keys_asked) > 1 or not (any(keys_asked) or changes):
         raise typer.BadParameter(
             "give limits, or one of --api-key-env, --api-key-stdin and --add-api-key-env, or both"
         )
-    change_key = (
-        _to_key_change(add_api_key_env or api_key_env, is_added=add_api_key_env is not None)
-        if any(is_key_asked)
-        else None
-    )
+    change_key = None
+    if any(keys_asked):
+        change_key = _to_key_change(add_api_key_env or api_key_env, is_added=keys_asked[2])
 
     async def work(session: AsyncSession) -> Account:
         found = await store.get_account(session, account)
@@ -158,6 +174,8 @@ def set_account(
         return found
 
     _print_account(in_transaction(work), as_json, "is changed")
+    if change_key is not None:
+        _try_and_tell(account)
 
 
 @accounts.command("drain")
@@ -182,8 +200,13 @@ def resume_account(*, account: AskedAccount, as_json: AsJson = False) -> None:
 
 
 @accounts.command("remove")
-def remove_account(*, account: AskedAccount, as_json: AsJson = False) -> None:
+def remove_account(*, account: AskedAccount, yes: Yes = False, as_json: AsJson = False) -> None:
     """Remove an account for good; its history stays."""
+    confirm(
+        f"Remove {account}? Its API keys are forgotten and its name cannot be given again; to "
+        f"have it take nothing new, `{PROGRAM} account drain {account}` is enough.",
+        yes=yes,
+    )
     _move(account, store.remove_account, as_json, "is removed")
 
 
@@ -194,6 +217,14 @@ def _move(name: str, change: AccountChange, as_json: bool, outcome: str) -> None
         return found
 
     _print_account(in_transaction(work), as_json, outcome)
+
+
+def _try_and_tell(name: str) -> None:
+    trials = try_account(name, open_vault(load_settings()))
+    for trial in trials:
+        say(describe_trial(trial))
+    if any(trial.verdict is not Verdict.WORKS for trial in trials):
+        say(f"To change the key: {PROGRAM} account set {name} --api-key-env VAR")
 
 
 def _to_key_change(

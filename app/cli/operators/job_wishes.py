@@ -17,6 +17,7 @@ from app.jobs.requeue import Agreement, RequeueResult, requeue_job
 from app.jobs.store import JobRecord, get_job
 from app.kit.errors import Conflict
 from app.kit.postgres.database import Connection, Pool
+from app.kit.program import PROGRAM
 from app.settings import Settings
 
 CANCEL_ANSWERS = {
@@ -119,4 +120,4 @@ def _print_outcome(settings: Settings, seen: Seen, answer: str, *, as_json: bool
     if place is not None:
         typer.echo(f"It is held by {place.held_by}, with {place.position} before it.")
     if not job.status.is_final:
-        typer.echo(f"What becomes of it: dashgate job explain {job.id}")
+        typer.echo(f"What becomes of it: {PROGRAM} job explain {job.id}")

@@ -22,6 +22,7 @@ from app.jobs.queue.standing import Place, find_place
 from app.jobs.store import JobRecord, get_job, list_events
 from app.kit.errors import InvalidRequest
 from app.kit.postgres.database import Pool
+from app.kit.program import PROGRAM
 from app.kit.times import to_rfc3339
 
 LIMIT_DEFAULT = 20
@@ -125,7 +126,7 @@ async def _find_team(pool: Pool, name_or_id: str | None) -> UUID | None:
         "select id from teams where name = $1 or id::text = $1", name_or_id
     )
     if found is None:
-        raise InvalidRequest(f"there is no team {name_or_id!r}: see `dashgate team list`")
+        raise InvalidRequest(f"there is no team {name_or_id!r}: see `{PROGRAM} team list`")
     return found
 
 

@@ -10,6 +10,7 @@ from app.cli.arguments import end_of, parse_day, split_list
 from app.cli.context import in_transaction, load_settings, open_vault, who_acts
 from app.cli.output import AsJson, print_json, print_table, say
 from app.kit.clock import utc_now
+from app.kit.program import PROGRAM
 from app.teams import store
 from app.teams.authenticate import OPERATOR_TIMEZONE
 from app.teams.rules import SCOPES, KeySettings, Role
@@ -86,7 +87,7 @@ def list_keys(*, team: OfTeam = None, as_json: AsJson = False) -> None:
     elif views:
         print_table(views, COLUMNS)
     else:
-        say("There is no key yet: dashgate key create --team TEAM --name NAME")
+        say(f"There is no key yet: {PROGRAM} key create --team TEAM --name NAME")
 
 
 @keys.command("revoke")

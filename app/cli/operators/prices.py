@@ -17,6 +17,7 @@ from app.jobs.requests.models import MODELS
 from app.kit.clock import utc_now
 from app.kit.errors import InvalidRequest
 from app.kit.names import describe_missing
+from app.kit.program import PROGRAM
 
 prices = typer.Typer(help="Prices of images, by model and region.", no_args_is_help=True)
 
@@ -78,7 +79,7 @@ def list_prices(*, as_json: AsJson = False) -> None:
     elif views:
         print_table(views, COLUMNS)
     else:
-        say("There is no price yet: dashgate price set MODEL AMOUNT --region REGION")
+        say(f"There is no price yet: {PROGRAM} price set MODEL AMOUNT --region REGION")
 
 
 def view_price(price: Price, *, is_current: bool) -> dict[str, Any]:

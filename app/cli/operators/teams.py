@@ -1,5 +1,6 @@
 """`team`: who pays inside the company."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from decimal import Decimal
 from typing import Annotated, Any
@@ -9,7 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.cli.arguments import parse_number
 from app.cli.context import in_transaction, who_acts
-from app.cli.output import AsJson, print_json, print_table, say
+from app.cli.output import AsJson, Yes, confirm, print_json, print_table, say
+from app.kit.program import PROGRAM
 from app.teams import store
 from app.teams.rules import DEFAULT_TIMEZONE, TeamSettings
 from app.teams.tables import Team
@@ -71,7 +73,7 @@ def create_team(
         print_json(view_team(team))
         return
     typer.echo(f"The team {team.name} is there; its days are counted in {team.timezone}.")
-    typer.echo(f"Next, a key for it: dashgate key create --team {team.name} --name NAME")
+    typer.echo(f"Next, a key for it: {PROGRAM} key create --team {team.name} --name NAME")
 
 
 @teams.command("list")
@@ -83,7 +85,7 @@ def list_teams(*, as_json: AsJson = False) -> None:
     elif views:
         print_table(views, COLUMNS)
     else:
-        say("There is no team yet: dashgate team create NAME")
+        say(f"There is no team yet: {PROGRAM} team create NAME")
 
 
 @teams.command("show")
@@ -125,12 +127,26 @@ def set_team(
 
 
 @teams.command("disable")
-def disable_team(*, team: AskedTeam, as_json: AsJson = False) -> None:
+def disable_team(*, team: AskedTeam, yes: Yes = False, as_json: AsJson = False) -> None:
     """Make a team's keys stop working; jobs that were accepted still run."""
+    confirm(
+        f"Disable {team}? Its keys are refused within seconds; what was accepted still runs, and "
+        "is charged.",
+        yes=yes,
+    )
+    _change_team(team, store.disable_team, as_json)
 
+
+@teams.command("enable")
+def enable_team(*, team: AskedTeam, as_json: AsJson = False) -> None:
+    """Let the keys of a disabled team work again."""
+    _change_team(team, store.enable_team, as_json)
+
+
+def _change_team(name: str, change: Callable[..., Awaitable[None]], as_json: bool) -> None:
     async def work(session: AsyncSession) -> Team:
-        found = await store.get_team(session, team)
-        await store.disable_team(session, found, actor=who_acts())
+        found = await store.get_team(session, name)
+        await change(session, found, actor=who_acts())
         return found
 
     _print_team(in_transaction(work), as_json)

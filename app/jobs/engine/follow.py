@@ -15,7 +15,7 @@ from uuid import UUID
 import structlog
 
 from app.accounts.paces import learn_key_id, to_run_times
-from app.dashscope.client import UpstreamTrouble
+from app.dashscope.outcomes import UpstreamTrouble
 from app.dashscope.payloads import ListedTask, TaskStatus
 from app.dashscope.upstream_clock import Offset, find_lead, measure_offset
 from app.jobs.core.candidates import ClockSkew, to_upstream_period

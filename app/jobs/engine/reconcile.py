@@ -8,7 +8,7 @@ from uuid import UUID
 
 import structlog
 
-from app.dashscope.client import UpstreamTrouble
+from app.dashscope.outcomes import UpstreamTrouble
 from app.dashscope.payloads import ListedTask
 from app.jobs.core.candidates import (
     OpenCreate,

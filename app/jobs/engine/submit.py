@@ -8,8 +8,8 @@ from typing import Any
 
 import structlog
 
-from app.dashscope.client import DashScope, UpstreamTrouble
-from app.dashscope.outcomes import CreateOutcome
+from app.dashscope.client import DashScope
+from app.dashscope.outcomes import CreateOutcome, UpstreamTrouble
 from app.dashscope.payloads import DATA_URI_BYTES_LIMIT
 from app.dashscope.sending import TooLateToSend
 from app.jobs.core.state import Unprepared

@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from app.dashscope.client import DashScope, TaskWindow, UpstreamTrouble
+from app.dashscope.client import DashScope, TaskWindow
+from app.dashscope.outcomes import UpstreamTrouble
 from app.dashscope.payloads import (
     FINAL_TASK_STATUSES,
     ListedTask,

@@ -3,6 +3,7 @@
 from uuid import UUID
 
 from app.jobs.lifecycle import JobStatus
+from app.kit.program import PROGRAM
 
 _ELSEWHERE = {
     "store_unavailable": (
@@ -29,9 +30,9 @@ _ELSEWHERE = {
         "store of inputs or the upload must be mended; it is tried on until it expires."
     ),
     "account_refuses": (
-        "Either the account has lost its right to the model (`dashgate account list`; mend it at "
-        "Alibaba, then `dashgate account resume NAME`), or the request draws the refusal: then "
-        "it fails by itself as soon as another job is taken."
+        f"Either the account has lost its right to the model (`{PROGRAM} account list`; mend it "
+        f"at Alibaba, then `{PROGRAM} account resume NAME`), or the request draws the refusal: "
+        "then it fails by itself as soon as another job is taken."
     ),
     "answer_unwritable": (
         "The upstream's answer holds what no table takes: report the log line `record.refused`."
@@ -49,13 +50,13 @@ def find_next_steps(
         case JobStatus.SUBMITTING | JobStatus.RUNNING:
             return (*_look(attention_code), *_give_up(job_id, is_cancel_asked))
         case JobStatus.FINALIZING:
-            mended = f'Then, to try at once: dashgate job requeue {job_id} --reason "mended"'
+            mended = f'Then, to try at once: {PROGRAM} job requeue {job_id} --reason "mended"'
             return (*_look(attention_code), mended)
         case JobStatus.QUEUED:
             return (
                 *_look(attention_code),
-                f'To try at once: dashgate job requeue {job_id} --reason "mended"',
-                f"Not wanted any more: dashgate job cancel {job_id} (free)",
+                f'To try at once: {PROGRAM} job requeue {job_id} --reason "mended"',
+                f"Not wanted any more: {PROGRAM} job cancel {job_id} (free)",
             )
     return _look(attention_code)
 
@@ -79,11 +80,11 @@ def _look(code: str) -> tuple[str, ...]:
 
 
 def _give_up(job_id: UUID, is_cancel_asked: bool) -> tuple[str, ...]:
-    requeue = f'dashgate job requeue {job_id} --reason "TEXT"'
+    requeue = f'{PROGRAM} job requeue {job_id} --reason "TEXT"'
     if is_cancel_asked:
         return (f"To end it now, free for its team: {requeue}",)
     return (
         f"No task is this job's, or its task is gone: {requeue} (it says what that may cost, "
         "and how to agree: it is sent once more)",
-        f"Not wanted any more: dashgate job cancel {job_id}, then that requeue ends it free.",
+        f"Not wanted any more: {PROGRAM} job cancel {job_id}, then that requeue ends it free.",
     )

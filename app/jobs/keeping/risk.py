@@ -16,6 +16,7 @@ from app.jobs.lifecycle import UPSTREAM_MEMORY, Fence, Flag, JobStatus
 from app.jobs.record import record
 from app.kit.background.chores import Apart, count_failures
 from app.kit.postgres.database import Connection, Pool, Record, transaction
+from app.kit.program import PROGRAM
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -60,14 +61,14 @@ def describe_risk(job_id: UUID, left: timedelta, *, has_ended: bool = True) -> s
     if not has_ended:
         return (
             f"its task has run for hours; if its end was missed, its URLs may die in {minutes} "
-            f"minutes; what to do: dashgate job explain {job_id}"
+            f"minutes; what to do: {PROGRAM} job explain {job_id}"
         )
     if left > timedelta(0):
         end = f"their URLs die in {minutes} minutes"
     else:
         given_up = round((left + GRACE).total_seconds() / 60)
         end = f"their URLs died {-minutes} minutes ago, they are given up in {max(given_up, 0)}"
-    return f"they are not kept yet, and {end}; what to do: dashgate job explain {job_id}"
+    return f"they are not kept yet, and {end}; what to do: {PROGRAM} job explain {job_id}"
 
 
 async def raise_alarms(pool: Pool, apart: Apart | None = None) -> bool:
@@ -120,7 +121,7 @@ def _log_risk(job_id: UUID, level: RiskLevel, left: timedelta, reason: str | Non
         level=level.value,
         left_seconds=round(left.total_seconds()),
         reason=reason,
-        next_step=f"dashgate job explain {job_id}",
+        next_step=f"{PROGRAM} job explain {job_id}",
     )
 
 

@@ -21,6 +21,7 @@ from app.jobs.keeping.collect import (
 from app.jobs.keeping.risk import describe_risk, raise_alarms
 from app.jobs.lifecycle import Fence
 from app.kit.postgres.database import Pool
+from app.kit.program import PROGRAM
 from tests.jobs.keeping.gallery import BLUE, DAY, RED, Gallery, Hand, ended
 from tests.jobs.scene import Scene
 from tests.waiting import wait_until
@@ -166,7 +167,7 @@ def test_the_alarm_says_until_when_and_what_to_type() -> None:
     assert "URLs die in 60 minutes" in describe_risk(job_id, timedelta(hours=1))
     late = describe_risk(job_id, -timedelta(hours=1))
     assert "died 60 minutes ago, they are given up in 1380" in late
-    assert late.endswith(f"dashgate job explain {job_id}")
+    assert late.endswith(f"{PROGRAM} job explain {job_id}")
 
 
 async def test_the_alarms_log_repeats_what_stands_in_the_way(scene: Scene, hand: Hand) -> None:
