@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app import PROGRAM
 from app.jobs.accept import AcceptDesk
 from app.jobs.accepting.endings import Endings
 from app.jobs.events import CHANNELS
@@ -28,7 +29,6 @@ from app.kit.postgres.database import (
 from app.kit.postgres.listener import Listener
 from app.kit.postgres.presence import Presence
 from app.kit.postgres.schema import find_revision, head_revision
-from app.kit.program import PROGRAM
 from app.media.files.quota import GIGABYTE, InputQuota
 from app.media.register import DatabaseRegister
 from app.media.store import PictureStore, StoreUnavailable, open_store

@@ -103,7 +103,7 @@ _EDIT_SCHEMA: dict[str, Any] = {
         },
         "size": {
             "type": ["string", "null"],
-            "pattern": r"^\d{2,4}[*x]\d{2,4}$",
+            "pattern": r"^[1-9]\d{2,3}[*x][1-9]\d{2,3}$",
             "description": "width*height; without it the aspect ratio of the last image",
         },
         "n": {"type": "integer", "minimum": _RULES.n[0], "maximum": _RULES.n[1], "default": 1},

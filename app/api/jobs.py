@@ -43,7 +43,7 @@ from app.kit.errors import Conflict, InvalidRequest
 from app.kit.paging import make_cursor
 from app.kit.postgres.database import CONNECTION_TROUBLE
 from app.teams.authenticate import Caller
-from app.web.bodies import parse_body
+from app.web.bodies import load_json, parse_body
 from app.web.context import DoorsHere, LinksHere, Reader, Writer, get_bodies
 from app.web.etags import has_current, make_etag
 from app.web.idempotency import read_idempotency_key
@@ -219,6 +219,7 @@ async def _answer_accepted(
 
 async def _answer_dry_run(request: Request, doors: Doors, caller: Caller) -> JSONResponse:
     assert caller.team_id is not None
+    read_idempotency_key(request)  # What the create would refuse is refused here.
     async with (await get_bodies(request)).read(request, caller.team_id) as body:
         asked = await parse_body(body, _parse)
         view = await dry_run_edit(
@@ -229,7 +230,7 @@ async def _answer_dry_run(request: Request, doors: Doors, caller: Caller) -> JSO
 
 def _parse(body: bytes) -> EditRequest:
     try:
-        return parse_native(orjson.loads(body))
+        return parse_native(load_json(body))
     except orjson.JSONDecodeError as error:
         raise InvalidRequest(
             f"the body is not JSON: {error.msg} at character {error.pos}; send an object with "

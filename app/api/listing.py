@@ -1,11 +1,12 @@
 """Which jobs a list asks for: typed query parameters, and the store's filter from them."""
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import Request
-from pydantic import AfterValidator, AwareDatetime, BaseModel, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, Field
 
 from app.jobs.lifecycle import JobStatus
 from app.jobs.lists.query import JobFilter
@@ -17,6 +18,7 @@ from app.web.parameters import refuse_unknown_parameters
 LIMIT_DEFAULT = 20
 LIMIT_HIGHEST = 100
 _METADATA_PREFIX = "metadata."
+_NUMBER = re.compile(r"[+-]?[\d.]+([eE][+-]?\d+)?")
 
 
 def _to_utc(value: datetime) -> datetime:
@@ -26,7 +28,14 @@ def _to_utc(value: datetime) -> datetime:
         raise ValueError("must be within the years 1 to 9999 in UTC") from None
 
 
-Moment = Annotated[AwareDatetime, AfterValidator(_to_utc)]
+def _refuse_number(value: object) -> object:
+    """Pydantic takes one for seconds since 1970: a year would be half an hour after that."""
+    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
+        raise ValueError("is a number; write a time as 2026-11-28T12:00:00Z")
+    return value
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_refuse_number), AfterValidator(_to_utc)]
 
 
 class ListQuery(BaseModel):

@@ -10,7 +10,7 @@ from fastapi.responses import StreamingResponse
 from app.api.documents import PICTURE_ANSWERS
 from app.jobs.links import is_signed, parse_picture_index, picture_name
 from app.jobs.store import PictureRecord, find_picture
-from app.kit.errors import NotFound, NotPermitted
+from app.kit.errors import NAME_CHARACTERS_TOLD, NotFound, NotPermitted, shorten
 from app.web.context import DoorsHere, authenticate_reader
 from app.web.etags import has_current, make_etag
 from app.wiring import Doors
@@ -49,7 +49,8 @@ async def read_picture(
         else await find_picture(doors.base.reads, job_id, index, team_id=team_id)
     )
     if picture is None or picture.store_key is None:
-        raise NotFound(f"job {job_id} has no picture {name} among yours", code="no_picture")
+        asked = shorten(name, NAME_CHARACTERS_TOLD)
+        raise NotFound(f"job {job_id} has no picture {asked} among yours", code="no_picture")
     return await _answer(request, doors, job_id, picture)
 
 

@@ -33,7 +33,7 @@ def parse_amount(text: str, *, field: str = "amount") -> Decimal:
         raise _refuse(
             field, "amount_too_fine", f"{text} has more than the {DECIMALS} decimals that are kept"
         )
-    return round(amount, DECIMALS)
+    return abs(round(amount, DECIMALS))
 
 
 def parse_currency(text: str) -> str:

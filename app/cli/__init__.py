@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from app import __version__
+from app import PROGRAM, __version__
 from app.cli.arguments import check_texts
 from app.cli.lazy import Place, make_group
 from app.cli.output import fail
@@ -13,7 +13,6 @@ from app.embedded import EmbeddedPostgresError
 from app.kit.crypto import SecretTooShort
 from app.kit.errors import GatewayError
 from app.kit.logs import configure_logs
-from app.kit.program import PROGRAM
 from app.settings import SettingMissing
 
 COMMANDS = {

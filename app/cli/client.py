@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from app import PROGRAM
 from app.kit.errors import GatewayError, Unavailable
-from app.kit.program import PROGRAM
 
 CALL_SECONDS = 30.0
 WAIT_SECONDS = 5

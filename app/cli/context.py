@@ -15,10 +15,10 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app import PROGRAM
 from app.kit.crypto import Vault
 from app.kit.errors import InvalidRequest, Unavailable
 from app.kit.postgres.database import CONNECTION_TROUBLE, make_engine, make_sessions
-from app.kit.program import PROGRAM
 from app.settings import Settings, to_variable
 
 T = TypeVar("T")

@@ -5,8 +5,8 @@ from typing import Any
 import typer
 from typer.core import TyperArgument, TyperOption
 
+from app import PROGRAM
 from app.cli.examples import EXAMPLES
-from app.kit.program import PROGRAM
 
 _VALUES = {
     "<str>": "TEXT",

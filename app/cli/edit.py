@@ -8,11 +8,11 @@ import typer
 from pydantic import SecretStr
 from rich.console import Console
 
+from app import PROGRAM
 from app.cli.client import Refused, calling, fetch, follow, save, submit
 from app.cli.context import find_gateway_url, load_settings
 from app.cli.output import AsJson, print_json, say
 from app.kit.errors import InvalidRequest
-from app.kit.program import PROGRAM
 from app.media.data_uri import to_data_uri
 from app.media.inspect import UnreadableImage, inspect_image
 from app.settings import SettingMissing, Settings

@@ -16,6 +16,8 @@ import httpcore
 import httpx
 
 READ_BYTES = 64 * 1024
+HEARD_BYTES_LIMIT = 64 * 1024
+"""Interim answers are shorter: who says more and answers nothing is not listened to."""
 
 # An interim answer (1xx) has no body, so that the next one begins after its empty line.
 _ANSWER = re.compile(rb"(?:\A|\r?\n\r?\n)HTTP/\d\.\d [2-9]")
@@ -41,6 +43,8 @@ class Line(httpcore.AsyncNetworkStream):
                 self._take_heard()
                 if _ANSWER.search(self._heard):
                     raise httpcore.WriteError("answered before the request was whole")
+                if len(self._heard) > HEARD_BYTES_LIMIT:
+                    raise httpcore.WriteError("talked to without an answer")
         finally:
             await _end(writing)
         writing.result()

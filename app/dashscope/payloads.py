@@ -45,6 +45,8 @@ SEED_RANGE = (0, 2_147_483_647)
 EARLIEST, LATEST = datetime(2020, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 """What is not in between is no time of a task's."""
 COUNT_LIMIT = 10_000
+ROWS_LIMIT = 1_000
+"""Of a page, which has a hundred at most; beyond it they count as unreadable."""
 """Of images in one answer: what is beyond is no count."""
 
 TaskId = Annotated[Text, Field(min_length=1, max_length=200, pattern=r"[^.\s]")]
@@ -238,7 +240,7 @@ class TaskPage(WireShape):
             raise ValueError("neither rows nor their number")
         if not isinstance(rows, list):
             rows, unreadable = [], unreadable + max(total or 0, 1)
-        read = [row for each in rows if (row := _read_row(each)) is not None]
+        read = [row for each in rows[:ROWS_LIMIT] if (row := _read_row(each)) is not None]
         return {
             "request_id": body.get("request_id"),
             "data": read,

@@ -6,16 +6,20 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BeforeValidator, ValidatorFunctionWrapHandler, WrapValidator
 
+from app.kit.json_values import check_values
+
 T = TypeVar("T")
 
 TEXT_LIMIT = 8_192
 """In characters: longer than signed URLs and rewritten prompts are."""
+ITEMS_LIMIT = 100
 INTEGER_DIGITS_LIMIT = 200
 """Beyond any number of the wire, and any name that is one; what is longer is neither."""
 
 
 def load_json(content: bytes) -> Any:
-    """A JSON text in any encoding error's shape; raises ValueError when it is none."""
+    """A JSON text in any encoding error's shape; raises ValueError when it is none, or vast."""
+    check_values(content)
     try:
         return json.loads(
             content.decode("utf-8-sig", "replace"),
@@ -39,12 +43,16 @@ def or_else(default: T) -> WrapValidator:
 
 
 def each_or_else(make_default: Callable[[], T], read: Callable[[Any], T]) -> BeforeValidator:
-    """A list whose odd items are defaults in their places; what is no list is empty."""
+    """A list whose odd items are defaults in their places; what is no list is empty.
+
+    It ends at `ITEMS_LIMIT`: no task has as many pictures.
+    """
 
     def read_each(value: object) -> object:
         if isinstance(value, tuple):
             return value
-        return tuple(map(_read_or(make_default, read), value)) if isinstance(value, list) else ()
+        items = value[:ITEMS_LIMIT] if isinstance(value, list) else ()
+        return tuple(map(_read_or(make_default, read), items))
 
     return BeforeValidator(read_each)
 

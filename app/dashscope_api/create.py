@@ -16,7 +16,7 @@ from app.jobs.accept import Asker, accept_job
 from app.jobs.accepting.outcomes import Idempotency
 from app.jobs.requests.edit import EditRequest, fingerprint
 from app.jobs.requests.parse_dashscope import parse_dashscope
-from app.web.bodies import parse_body
+from app.web.bodies import load_json, parse_body
 from app.web.context import Bodies, DoorsHere, Writer
 from app.web.idempotency import read_idempotency_key
 from app.web.request_ids import request_id_of
@@ -61,7 +61,7 @@ async def create_task(
 
 def _parse(body: bytes) -> EditRequest:
     try:
-        return parse_dashscope(orjson.loads(body))
+        return parse_dashscope(load_json(body))
     except orjson.JSONDecodeError as error:
         message = (
             "Required body invalid, please check the request body format. "

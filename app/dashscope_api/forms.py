@@ -49,13 +49,16 @@ def find_boundary(content_type: str) -> bytes | None:
 
 
 def parse_form(content: bytes, boundary: bytes) -> Form:
-    """The form as far as it is there; parts beyond `PARTS_LIMIT` are not looked at."""
+    """The form as far as it is there; parts beyond `PARTS_LIMIT` are not looked at.
+
+    A field counts once its end has come: what was judged must be what is used.
+    """
     fields: dict[str, str] = {}
     for head, value, is_last in _split(content, boundary):
         if b"filename" in head.lower():
             return Form(fields, value, is_file_whole=not is_last)
         name = _NAME.search(head)
-        if name is not None:
+        if name is not None and not is_last:
             fields.setdefault(name[1].decode(errors="replace"), value.decode(errors="replace"))
     return Form(fields)
 
@@ -85,8 +88,8 @@ async def read_form_head(request: Request, boundary: bytes, *, limit_bytes: int)
 def _split(content: bytes, boundary: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
     """Head and value of each part, and whether it is the last that has come: that may go on."""
     delimiter = b"\r\n--" + boundary
-    _, *parts = (b"\r\n" + content).split(delimiter, PARTS_LIMIT)
-    for number, part in enumerate(parts, 1):
+    _, *parts = (b"\r\n" + content).split(delimiter, PARTS_LIMIT + 1)
+    for number, part in enumerate(parts[:PARTS_LIMIT], 1):
         head_end = part.find(b"\r\n\r\n", 0, PART_HEAD_BYTES)
         if part.startswith(b"--") or head_end < 0:
             return

@@ -19,11 +19,11 @@ from app.dashscope_api.policy import (
 )
 from app.jobs.requests.image_rules import check_input_image
 from app.jobs.requests.models import DEFAULT_MODEL, MODELS
-from app.kit.errors import GatewayError
+from app.kit.errors import NAME_CHARACTERS_TOLD, GatewayError, shorten
 from app.media.files.keeping import FileOrigin, UploadExists, keep_upload
 from app.media.files.quota import InputsFull
 from app.media.inspect import UnreadableImage, inspect_image
-from app.web.bodies import parse_body, with_head
+from app.web.bodies import find_announced_bytes, parse_body, with_head
 from app.web.context import Bodies, DoorsHere, LinksHere, Writer
 from app.web.request_ids import request_id_of
 from app.wiring import Doors
@@ -45,11 +45,11 @@ async def get_policy(
     """Where and how to post a local file; numbers are numbers, flags are strings."""
     action, model = request.query_params.get("action"), request.query_params.get("model")
     if action != "getPolicy":
-        message = f"action is {action!r}; the only one is 'getPolicy'"
+        message = f"action is {_show(action)}; the only one is 'getPolicy'"
         raise WireError(400, "InvalidParameter", message)
     if model not in MODELS:
         known = ", ".join(MODELS)
-        message = f"Model not exist. model is {model!r}; it must be one of {known}"
+        message = f"Model not exist. model is {_show(model)}; it must be one of {known}"
         raise WireError(400, "InvalidParameter", message)
     assert caller.team_id is not None
     request_id = request_id_of(request)
@@ -77,8 +77,8 @@ async def get_policy(
 async def post_form(request: Request, doors: DoorsHere, bodies: Bodies) -> Response:
     """Take one file. No Authorization comes with it: the signed policy is the credential."""
     longest = DEFAULT_MODEL.image_bytes + FORM_OVERHEAD_BYTES
-    announced = request.headers.get("content-length", "")
-    if not announced.isdecimal() or int(announced) > longest:
+    announced = find_announced_bytes(request)
+    if announced is None or announced > longest:
         message = (
             f"the form has {announced or 'an untold number of'} bytes; a file may have "
             f"{DEFAULT_MODEL.image_bytes}"
@@ -99,7 +99,11 @@ async def post_form(request: Request, doors: DoorsHere, bodies: Bodies) -> Respo
         form = await parse_body(body, partial(parse_form, boundary=boundary))
         if form.file is None or not form.is_file_whole:
             return _refuse(request, 400, "InvalidArgument", "the form has no whole part `file`")
-        return await _keep(request, doors, permission, form.fields["key"], form.file)
+        return await _keep(request, doors, permission, head.form.fields["key"], form.file)
+
+
+def _show(given: str | None) -> str:
+    return repr(given if given is None else shorten(given, NAME_CHARACTERS_TOLD))
 
 
 def _check(doors: Doors, fields: dict[str, str]) -> Permission:

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from app import PROGRAM
 from app.billing.price_store import find_unit_price
 from app.billing.prices import UnitPrice
 from app.jobs.accepting.inputs import hold_files
@@ -14,7 +15,6 @@ from app.jobs.accepting.storing import STORE
 from app.jobs.events import QUEUE_CHANGED
 from app.kit.errors import GatewayError, Unavailable
 from app.kit.postgres.database import Connection, Pool
-from app.kit.program import PROGRAM
 
 INPUT_GRACE_SECONDS = 2 * 24 * 3600
 """Inputs outlive their job's last chance to be submitted by that much."""

@@ -148,6 +148,8 @@ def _find_allow_ips_problem(networks: tuple[str, ...]) -> FieldProblem | None:
         )
     for index, text in enumerate(networks):
         try:
+            if "%" in text:
+                raise ValueError(f"{text!r} names an interface of one machine")
             ip_network(text)
         except ValueError as error:
             return FieldProblem(

@@ -6,10 +6,12 @@ from contextlib import asynccontextmanager
 from typing import TypeVar
 from uuid import UUID
 
+import orjson
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message
 
 from app.kit.errors import GatewayError, InvalidRequest, Unavailable
+from app.kit.json_values import TooManyValues, check_values
 
 Parsed = TypeVar("Parsed")
 
@@ -23,6 +25,8 @@ CALLERS_SHARE = 2
 """One caller's bodies may fill one such part of the room for those that arrive."""
 SMALL_BYTES = 256 * 1024
 """Bodies up to that size, nearly all of them, never wait for large ones."""
+PARSED_AT_ONCE_BYTES = 16 * 1024
+_LENGTH_DIGITS = 18
 
 
 class BodyTooLarge(GatewayError):
@@ -87,7 +91,7 @@ class BodyBudget:
 
         Raises BodyTooLarge, BodyCutShort, or Unavailable when no memory became free.
         """
-        announced = _announced_bytes(request)
+        announced = find_announced_bytes(request)
         if announced is not None and announced > self._limit_bytes:
             raise BodyTooLarge(self._limit_bytes, announced)
         body = _Body(caller)
@@ -200,16 +204,38 @@ class BodyBudget:
         self._freed = asyncio.Event()
 
 
-def _announced_bytes(request: Request) -> int | None:
+def find_announced_bytes(request: Request) -> int | None:
+    """What Content-Length says; any number of zeros may stand in front of it (RFC 9110, 8.6)."""
     value = request.headers.get("content-length", "")
-    return int(value) if value.isdecimal() else None
+    if not (value.isascii() and value.isdecimal()):
+        return None
+    digits = value.lstrip("0") or "0"
+    return int(digits) if len(digits) <= _LENGTH_DIGITS else 10**_LENGTH_DIGITS
 
 
 async def parse_body(body: bytes, parse: Callable[[bytes], Parsed]) -> Parsed:
-    """Parse beside the event loop when the body is large enough to hold it up."""
-    if len(body) <= SMALL_BYTES:
+    """Parse beside the event loop when the body is large enough to hold it up.
+
+    A picture of some kilobytes can be made to take longer than any text of that size.
+    """
+    if len(body) <= PARSED_AT_ONCE_BYTES:
         return parse(body)
     return await asyncio.to_thread(parse, body)
+
+
+def load_json(body: bytes) -> object:
+    """The body's value; raises InvalidRequest for more values than anybody means, and ValueError.
+
+    orjson.JSONDecodeError, a ValueError, names the place.
+    """
+    try:
+        check_values(body)
+    except TooManyValues as error:
+        raise InvalidRequest(
+            f"the body has {error}: send an object with the fields that the documentation names",
+            code="malformed_body",
+        ) from None
+    return orjson.loads(body)
 
 
 def with_head(request: Request, head: bytes, *, is_whole: bool) -> Request:

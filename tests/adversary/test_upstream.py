@@ -1,6 +1,8 @@
 """An upstream, or somebody in its place, that means harm."""
 
+import asyncio
 import gzip
+import time
 import tracemalloc
 import zlib
 from collections.abc import Callable
@@ -8,10 +10,13 @@ from collections.abc import Callable
 import pytest
 
 from app.dashscope.capped import ANSWER_BYTES_LIMIT
-from app.dashscope.outcomes import Accepted, OutcomeUnknown, UpstreamTrouble
+from app.dashscope.outcomes import Accepted, NotSent, OutcomeUnknown, UpstreamTrouble
+from app.dashscope.payloads import ROWS_LIMIT, TaskAnswer, TaskPage
+from app.dashscope.reading import ITEMS_LIMIT
 from app.dashscope.stores import is_store
 from app.media.fetch import ResultHosts, download_picture, make_http_client
 from tests.adversary.siege import MEGABYTE
+from tests.dashscope.test_bodies_on_the_line import reading
 from tests.dashscope.upstreams import MODEL, TASK, calling, create
 from tests.media.images import make_image
 from tests.media.wire import always, reply, serve
@@ -41,6 +46,58 @@ async def test_an_answer_that_is_packed_twice_is_not_unpacked(coding: str, bomb:
 
     assert isinstance(outcome, OutcomeUnknown)
     assert most_bytes < GROWTH_LIMIT_BYTES
+
+
+@pytest.mark.parametrize("item", [b"0,", b"{},", b'{"url":"u"},', b"[],"])
+async def test_an_answer_of_millions_of_values_holds_nobody_up(item: bytes) -> None:
+    head = b'{"output":{"task_id":"t","task_status":"SUCCEEDED","results":['
+    answer = head + item * (8 * MEGABYTE // len(item) - 100) + b"{}]}}"
+    async with (
+        serve(always(reply("200 OK", answer))) as wire,
+        calling(f"http://{wire.host}") as upstream,
+    ):
+        began = time.process_time()
+        with pytest.raises(UpstreamTrouble):
+            await upstream.get_task("t")
+
+    assert time.process_time() - began < 0.5
+
+
+def test_more_pictures_than_a_task_has_are_not_read() -> None:
+    output = {"task_id": "t", "task_status": "SUCCEEDED"}
+    results = [{"url": f"https://x.example/{number}"} for number in range(5_000)]
+
+    answer = TaskAnswer.model_validate({"output": output | {"results": results}})
+
+    assert len(answer.output.results) == answer.image_count == ITEMS_LIMIT
+    assert answer.output.results[0].url == "https://x.example/0"
+
+
+def test_more_rows_than_a_page_has_are_not_read() -> None:
+    rows = [{"task_id": f"t-{number}", "status": "RUNNING"} for number in range(5_000)]
+
+    page = TaskPage.model_validate({"data": rows, "total": 5_000, "total_page": 50})
+
+    assert (len(page.data), page.unreadable) == (ROWS_LIMIT, 5_000 - ROWS_LIMIT)
+
+
+@pytest.mark.parametrize("chatter", [b"x", b"\r\n"])
+async def test_one_that_talks_while_a_create_is_written_is_not_listened_to(
+    chatter: bytes,
+) -> None:
+    async def talk(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for _number in range(300):
+            writer.write(chatter * MEGABYTE)
+            await writer.drain()
+
+    async with reading(talk) as port, calling(f"http://127.0.0.1:{port}") as upstream:
+        began = time.process_time()
+        outcome = await upstream.create_task(
+            MODEL, input_fields={"prompt": "p" * 30 * MEGABYTE}, parameters={}, timeout_seconds=3
+        )
+
+    assert isinstance(outcome, NotSent)
+    assert time.process_time() - began < 2
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, zlib.compress])

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from app import PROGRAM
 from app.kit.postgres.database import Pool, Sessions
-from app.kit.program import PROGRAM
 from tests.api.factories import Backstage, edit
 from tests.api.relay import relayed
 from tests.api.server import make_settings, make_vault, open_client, running_api

@@ -67,3 +67,7 @@ def test_what_is_no_amount_is_refused(text: str, code: str) -> None:
 def test_what_is_no_currency_is_refused(text: str) -> None:
     with pytest.raises(InvalidRequest, match="CNY"):
         parse_currency(text)
+
+
+def test_minus_zero_is_zero() -> None:
+    assert format_amount(parse_amount("-0")) == "0.00"

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
+from app import PROGRAM
 from app.accounts.directory import load_accounts
 from app.accounts.news import Barred, Crowded, News, Reach, Throttled
 from app.accounts.paces import note
 from app.kit.crypto import Vault
 from app.kit.postgres.database import Pool, transaction
-from app.kit.program import PROGRAM
 from tests.cli.conftest import SECRET, Run
 from tests.cli.test_verbs import ask
 

@@ -7,10 +7,10 @@ from uuid import UUID
 
 import pytest
 
+from app import PROGRAM
 from app.jobs.lifecycle import Doubt, Fail, Review
 from app.kit.crypto import Vault
 from app.kit.postgres.database import Pool, Sessions, open_pool
-from app.kit.program import PROGRAM
 from tests.cli.conftest import Run
 from tests.jobs.scene import make_scene
 

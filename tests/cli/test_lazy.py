@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 
-from app import __version__
+from app import PROGRAM, __version__
 from app.cli import COMMANDS
 from app.cli.examples import EXAMPLES
 from app.cli.lazy import LazyCommand
-from app.kit.program import PROGRAM
 from tests.cli.conftest import Run
 
 ROOT = Path(__file__).parents[2]

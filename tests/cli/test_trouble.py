@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from app import PROGRAM
 from app.kit.postgres.database import make_engine, make_sessions
-from app.kit.program import PROGRAM
 from tests.cli.conftest import SECRET, Run
 from tests.databases import cloned_database, to_database_url
 from tests.factories import make_team

@@ -65,6 +65,12 @@ def test_signature_is_taken_with_and_without_a_line_feed_behind_the_body(end: by
     verify_push(_signed(base64.b64encode(signature).decode()), KEY.public_key())
 
 
+@pytest.mark.parametrize("signature", ["\xe9", "a", "====", "\0"])
+def test_text_that_is_no_base64_is_no_signature(signature: str) -> None:
+    with pytest.raises(EventRejected):
+        verify_push(_signed(signature), KEY.public_key())
+
+
 def test_own_signature_is_taken() -> None:
     verify_push(_signed(sign_push(PUSH, KEY)), KEY.public_key())
 

@@ -146,6 +146,7 @@ async def test_a_key_is_kept_only_as_its_digest(session: AsyncSession, vault: Va
         ({"expires_at": NOW - timedelta(days=1)}, "expires"),
         ({"allow_ips": ("10.0.0.0/8", "10.0.0.1/8")}, "allow_ips[1]"),
         ({"allow_ips": ("office",)}, "allow_ips[0]"),
+        ({"allow_ips": ("fe80::1%eth0",)}, "allow_ips[0]"),
         ({"allow_ips": ("10.0.0.1",) * 101}, "allow_ips"),
     ],
 )

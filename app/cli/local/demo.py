@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app import PROGRAM
 from app.billing.reports import ReportQuery, find_month, make_report
 from app.cli.client import Refused, calling, fetch, save
 from app.cli.context import load_settings
@@ -23,7 +24,6 @@ from app.kit.clock import utc_now
 from app.kit.errors import InvalidRequest, NotFound
 from app.kit.ports import find_free_port, is_port_free
 from app.kit.postgres.database import make_engine, make_sessions
-from app.kit.program import PROGRAM
 from app.media.inspect import UnreadableImage, inspect_image, verify_picture
 from app.settings import Settings
 from app.teams.rules import KeySettings, TeamSettings

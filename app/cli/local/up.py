@@ -4,13 +4,13 @@ from typing import Annotated
 
 import typer
 
+from app import PROGRAM
 from app.cli.context import load_settings
 from app.cli.local.machine import Machine, MachineOptions, running_machine
 from app.cli.local.supervisor import stop_at_signals
 from app.cli.output import say
 from app.kit.errors import Conflict
 from app.kit.ports import is_port_free
-from app.kit.program import PROGRAM
 
 EMULATOR_NOTICE = (
     "NO UPSTREAM ACCOUNT: the emulator stands in for DashScope. Its pictures are drawn on this "

@@ -8,6 +8,7 @@ from pydantic import SecretStr
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app import PROGRAM
 from app.accounts.rules import NewAccount
 from app.accounts.store import (
     DEFAULT_ACCOUNT,
@@ -25,7 +26,6 @@ from app.kit.crypto import Vault
 from app.kit.errors import Conflict
 from app.kit.ports import find_free_port, is_port_free
 from app.kit.postgres.database import make_engine, make_sessions
-from app.kit.program import PROGRAM
 from app.settings import Settings
 from app.teams.rules import KeySettings, Role
 from app.teams.store import create_key

@@ -4,9 +4,9 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
+from app import PROGRAM
 from app.accounts.overview import AccountView, KeyView, PaceView, Tried
 from app.accounts.tables import Account
-from app.kit.program import PROGRAM
 
 COLUMNS = (
     "name",

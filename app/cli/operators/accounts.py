@@ -11,6 +11,7 @@ import typer
 from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app import PROGRAM
 from app.accounts import store
 from app.accounts.keys import add_key, replace_keys
 from app.accounts.overview import load_overview
@@ -30,7 +31,6 @@ from app.cli.operators.account_views import (
 from app.cli.output import AsJson, Yes, confirm, print_json, print_table, say
 from app.kit.crypto import Vault
 from app.kit.errors import InvalidRequest
-from app.kit.program import PROGRAM
 from app.settings import SettingMissing
 
 accounts = typer.Typer(help="Upstream accounts and their limits.", no_args_is_help=True)

@@ -5,6 +5,7 @@ from uuid import UUID
 
 import typer
 
+from app import PROGRAM
 from app.audit.record import note_audit
 from app.cli.context import load_settings, who_acts
 from app.cli.operators.job_reads import AskedJob, parse_id, to_document, with_pool
@@ -17,7 +18,6 @@ from app.jobs.requeue import Agreement, RequeueResult, requeue_job
 from app.jobs.store import JobRecord, get_job
 from app.kit.errors import Conflict
 from app.kit.postgres.database import Connection, Pool
-from app.kit.program import PROGRAM
 from app.settings import Settings
 
 CANCEL_ANSWERS = {

@@ -6,6 +6,7 @@ from uuid import UUID
 
 import typer
 
+from app import PROGRAM
 from app.cli.context import load_settings
 from app.cli.operators.job_reads import AskedJob, parse_id, to_document, with_list_pool, with_pool
 from app.cli.operators.job_story import explain_job
@@ -22,7 +23,6 @@ from app.jobs.queue.standing import Place, find_place
 from app.jobs.store import JobRecord, get_job, list_events
 from app.kit.errors import InvalidRequest
 from app.kit.postgres.database import Pool
-from app.kit.program import PROGRAM
 from app.kit.times import to_rfc3339
 
 LIMIT_DEFAULT = 20

@@ -6,11 +6,11 @@ from typing import Annotated, Any
 import typer
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app import PROGRAM
 from app.cli.arguments import end_of, parse_day, split_list
 from app.cli.context import in_transaction, load_settings, open_vault, who_acts
 from app.cli.output import AsJson, print_json, print_table, say
 from app.kit.clock import utc_now
-from app.kit.program import PROGRAM
 from app.teams import store
 from app.teams.authenticate import OPERATOR_TIMEZONE
 from app.teams.rules import SCOPES, KeySettings, Role

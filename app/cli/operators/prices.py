@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from app import PROGRAM
 from app.accounts.rules import BASE_URLS
 from app.billing import price_store
 from app.billing.money import format_amount, parse_amount, parse_currency
@@ -17,7 +18,6 @@ from app.jobs.requests.models import MODELS
 from app.kit.clock import utc_now
 from app.kit.errors import InvalidRequest
 from app.kit.names import describe_missing
-from app.kit.program import PROGRAM
 
 prices = typer.Typer(help="Prices of images, by model and region.", no_args_is_help=True)
 

@@ -8,10 +8,10 @@ from typing import Annotated, Any
 import typer
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app import PROGRAM
 from app.cli.arguments import parse_number
 from app.cli.context import in_transaction, who_acts
 from app.cli.output import AsJson, Yes, confirm, print_json, print_table, say
-from app.kit.program import PROGRAM
 from app.teams import store
 from app.teams.rules import DEFAULT_TIMEZONE, TeamSettings
 from app.teams.tables import Team

@@ -2,8 +2,8 @@
 
 from uuid import UUID
 
+from app import PROGRAM
 from app.jobs.lifecycle import JobStatus
-from app.kit.program import PROGRAM
 
 _ELSEWHERE = {
     "store_unavailable": (

@@ -10,13 +10,13 @@ from uuid import UUID
 
 import structlog
 
+from app import PROGRAM
 from app.jobs.events import write_event
 from app.jobs.keeping.bound import GRACE
 from app.jobs.lifecycle import UPSTREAM_MEMORY, Fence, Flag, JobStatus
 from app.jobs.record import record
 from app.kit.background.chores import Apart, count_failures
 from app.kit.postgres.database import Connection, Pool, Record, transaction
-from app.kit.program import PROGRAM
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 

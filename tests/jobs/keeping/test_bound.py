@@ -7,6 +7,7 @@ from uuid import UUID
 import pytest
 from structlog.testing import capture_logs
 
+from app import PROGRAM
 from app.jobs.keeping.bound import GRACE, LAST_GRACE, PATIENCE, judge_late
 from app.jobs.keeping.collect import (
     NOT_FETCHED,
@@ -21,7 +22,6 @@ from app.jobs.keeping.collect import (
 from app.jobs.keeping.risk import describe_risk, raise_alarms
 from app.jobs.lifecycle import Fence
 from app.kit.postgres.database import Pool
-from app.kit.program import PROGRAM
 from tests.jobs.keeping.gallery import BLUE, DAY, RED, Gallery, Hand, ended
 from tests.jobs.scene import Scene
 from tests.waiting import wait_until
