@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from io import BytesIO
 from struct import Struct
+from threading import Lock
 
 from PIL import BmpImagePlugin, ImageFile, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 from PIL.Image import DecompressionBombError
@@ -13,7 +14,10 @@ from app.kit.errors import GatewayError, InvalidRequest
 from app.media.segments import SEGMENTS_LIMIT, TooManySegments, check_segments
 
 ACCEPTED_FORMATS = "JPEG, PNG, BMP or WEBP"
-DECODED_PIXELS_LIMIT = 64_000_000
+DECODED_PIXELS_LIMIT = 25_000_000
+"""A gigabyte would be taken for some 60 million; the upstream draws 2 million."""
+SCANS_LIMIT = 200
+"""A progressive JPEG has some ten, and each costs as much as the whole picture."""
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 _READERS: tuple[tuple[bytes, int, str, type[ImageFile.ImageFile]], ...] = (
@@ -36,6 +40,9 @@ _OTHER_FORMATS: tuple[tuple[bytes, int, str], ...] = (
 _CHUNK_HEAD = Struct(">I4s")
 _CHUNK_CRC = Struct(">I")
 _CHUNK_OVERHEAD = 12
+_START_OF_SCAN = b"\xff\xda"
+_decoding = Lock()
+"""One at a time: what pictures take in memory is not multiplied by how many come at once."""
 
 
 class UnreadableImage(InvalidRequest):
@@ -177,9 +184,11 @@ def _open(reader: type[ImageFile.ImageFile], content: bytes) -> ImageFile.ImageF
 def _decode(content: bytes, facts: ImageFacts) -> None:
     if facts.width * facts.height > DECODED_PIXELS_LIMIT:
         raise CorruptImage(f"{facts.width}x{facts.height} px is too large to be a result")
+    if facts.content_type == "image/jpeg" and content.count(_START_OF_SCAN) > SCANS_LIMIT:
+        raise CorruptImage(f"it has more than {SCANS_LIMIT} scans, which no result has")
     _, reader = _find_reader(content)
     try:
-        with _open(reader, content) as picture:
+        with _decoding, _open(reader, content) as picture:
             picture.load()
     except (SyntaxError, OSError, ValueError, EOFError) as error:
         raise CorruptImage(f"the {facts.content_type} cannot be decoded: {error}") from error

@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from app.media.inspect import PNG_SIGNATURE, UnreadableImage, inspect_image
+from app.media.data_uri import BadDataUri, parse_data_uri
+from app.media.inspect import (
+    PNG_SIGNATURE,
+    CorruptImage,
+    UnreadableImage,
+    inspect_image,
+    verify_picture,
+)
 from app.media.segments import PADDING_BYTES_LIMIT, SEGMENTS_LIMIT
 from tests.media.images import make_chunk, make_image
 
@@ -81,3 +88,25 @@ def test_as_many_segments_as_real_pictures_have_are_read() -> None:
 @given(junk=st.lists(st.sampled_from([b"\xff", b"\x00", b"\xfe", b"\x00\x02", b"\xda", b"ab"])))
 def test_no_header_raises_anything_else(junk: list[bytes]) -> None:
     inspect_in_time(b"\xff\xd8\xff" + b"".join(junk))
+
+
+def test_a_progressive_picture_of_scans_without_end_is_refused_at_once() -> None:
+    picture = make_image("JPEG", 800, 800, progressive=True)
+    start = picture.rindex(b"\xff\xda")
+    endless = picture[:start] + picture[start:-2] * 5_000 + picture[-2:]
+    began = time.perf_counter()
+
+    with pytest.raises(CorruptImage, match="scans"):
+        verify_picture(endless, len(endless))
+
+    assert time.perf_counter() - began < LIMIT_SECONDS
+    verify_picture(picture, len(picture))
+
+
+def test_text_beyond_ascii_is_no_base64_at_once() -> None:
+    began = time.perf_counter()
+
+    with pytest.raises(BadDataUri, match="not base64"):
+        parse_data_uri("data:image/png;base64," + "\xe9" * LONG, limit_bytes=3 * LONG)
+
+    assert time.perf_counter() - began < LIMIT_SECONDS
