@@ -1,5 +1,7 @@
 """What commands print: one JSON document or tables on standard output, messages on the other."""
 
+import math
+import shutil
 import sys
 from collections.abc import Iterable
 from datetime import datetime
@@ -9,11 +11,13 @@ from uuid import UUID
 
 import orjson
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-PIPE_WIDTH = 200
+GAP = 2
+"""Between columns, in characters."""
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document, nothing else.")]
@@ -25,15 +29,38 @@ def print_json(document: object) -> None:
 
 
 def print_table(rows: Iterable[dict[str, Any]], columns: Iterable[str]) -> None:
-    """One line for each row; what is not there shows as a dash."""
+    """One line for each row; what is not there shows as a dash.
+
+    On a terminal too narrow for that, texts go over several lines. No word is ever cut, so that
+    ids and amounts stay whole: where even the words do not fit, each row is a block of lines.
+    """
     names = list(columns)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in names:
-        table.add_column(Text(name))
-    for row in rows:
-        table.add_row(*(Text(_to_cell(row[name])) for name in names))
-    width = None if sys.stdout.isatty() else PIPE_WIDTH
-    Console(file=sys.stdout, width=width).print(table)
+    cells = [[_to_cell(row[name]) for name in names] for row in rows]
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else math.inf
+    by_column = list(zip(names, *cells, strict=True))
+    if sum(map(_longest_word, by_column)) + GAP * len(names) > width:
+        _print_blocks(names, cells)
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
+    for name, column in zip(names, by_column, strict=True):
+        table.add_column(Text(name), min_width=_longest_word(column))
+    for row in cells:
+        table.add_row(*map(Text, row))
+    natural = sum(max(map(cell_len, column)) + GAP for column in by_column)
+    Console(file=sys.stdout, width=int(min(width, natural))).print(table)
+
+
+def _longest_word(column: Iterable[str]) -> int:
+    return max(cell_len(word) for cell in column for word in cell.split() or [""])
+
+
+def _print_blocks(names: list[str], cells: list[list[str]]) -> None:
+    longest = max(map(len, names))
+    blocks = (
+        "\n".join(f"{name:<{longest}}  {cell}" for name, cell in zip(names, row, strict=True))
+        for row in cells
+    )
+    typer.echo("\n\n".join(blocks))
 
 
 def say(message: str) -> None:

@@ -84,3 +84,20 @@ def test_a_setting_that_is_wrong_is_named_as_it_is_typed_with_its_limit(
 
     assert done.returncode == 1
     assert told in done.stderr
+
+
+@pytest.mark.parametrize("seconds", ["0.1", "0.2", "0.35", "0.6"])
+def test_a_command_that_is_interrupted_while_it_begins_shows_no_traceback(
+    seconds: str, tmp_path: Path
+) -> None:
+    ended = subprocess.run(
+        ["timeout", "--signal", "INT", seconds, sys.executable, "-m", "app", "job", "list"],
+        cwd=tmp_path,
+        env=os.environ | {"DASHGATE_NO_SETUP": "1", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert "Traceback" not in ended.stderr
+    assert len(ended.stderr.splitlines()) <= 2
