@@ -37,17 +37,29 @@ def print_table(rows: Iterable[dict[str, Any]], columns: Iterable[str]) -> None:
     names = list(columns)
     cells = [[_to_cell(row[name]) for name in names] for row in rows]
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else math.inf
-    by_column = list(zip(names, *cells, strict=True))
-    if sum(map(_longest_word, by_column)) + GAP * len(names) > width:
+    widths = _share_width(list(zip(names, *cells, strict=True)), width)
+    if widths is None:
         _print_blocks(names, cells)
         return
     table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
-    for name, column in zip(names, by_column, strict=True):
-        table.add_column(Text(name), min_width=_longest_word(column))
+    for name, column_width in zip(names, widths, strict=True):
+        table.add_column(Text(name), width=column_width)
     for row in cells:
         table.add_row(*map(Text, row))
-    natural = sum(max(map(cell_len, column)) + GAP for column in by_column)
-    Console(file=sys.stdout, width=int(min(width, natural))).print(table)
+    Console(file=sys.stdout, width=sum(widths) + GAP * len(widths)).print(table)
+
+
+def _share_width(columns: list[tuple[str, ...]], width: float) -> list[int] | None:
+    """Of each column: what it needs, the widest giving way; None when the words do not fit."""
+    shares = [max(map(cell_len, column)) for column in columns]
+    least = [_longest_word(column) for column in columns]
+    while sum(shares) + GAP * len(shares) > width:
+        slack = [share - word for share, word in zip(shares, least, strict=True)]
+        if not any(slack):
+            return None
+        widest = max(range(len(shares)), key=lambda at: (slack[at] > 0, shares[at]))
+        shares[widest] -= 1
+    return shares
 
 
 def _longest_word(column: Iterable[str]) -> int:
