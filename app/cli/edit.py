@@ -1,6 +1,8 @@
 """`edit`: one edit through a running gateway, from a picture on disk to a picture on disk."""
 
+from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Annotated, Any
 
 import httpx
@@ -16,6 +18,8 @@ from app.kit.errors import InvalidRequest
 from app.media.data_uri import to_data_uri
 from app.media.inspect import UnreadableImage, inspect_image
 from app.settings import SettingMissing, Settings
+
+COPIED_ALONG = " \t\r\n\"'\u00a0\u200b\ufeff"
 
 
 def edit(
@@ -35,6 +39,7 @@ def edit(
 ) -> None:
     """Edit pictures through a running gateway and save the results."""
     settings = load_settings()
+    address, team_key = _check_address(url or find_gateway_url(settings)), _find_key(settings, key)
     body: dict[str, Any] = {
         "prompt": prompt,
         "images": [_to_input(image) for image in images],
@@ -43,7 +48,8 @@ def edit(
         "seed": seed,
         "negative_prompt": negative_prompt,
     }
-    with calling(url or find_gateway_url(settings), _find_key(settings, key)) as client:
+    _prepare_folder(out)
+    with calling(address, team_key) as client:
         job = _watch(client, submit(client, body))
         saved = [
             save(out, *fetch(client, picture["url"]))
@@ -59,18 +65,42 @@ def edit(
         raise Refused(f"the job ended {job['status']}: {error['code']} {error['message']}")
 
 
+def _check_address(url: str) -> str:
+    if not url.lower().startswith(("http://", "https://")):
+        raise InvalidRequest(f"--url {url!r} is no address: write it as http://host:8080")
+    return url.rstrip("/")
+
+
 def _find_key(settings: Settings, given: str | None) -> str:
+    """Without the white space and the quotes that came along when it was copied."""
     key = SecretStr(given) if given else settings.key
     if key is None:
         raise SettingMissing(
             f"no key: set DASHGATE_KEY to a team's key (`{PROGRAM} key create --team TEAM "
             "--name NAME` makes one)"
         )
-    return key.get_secret_value()
+    text = key.get_secret_value().strip(COPIED_ALONG)
+    odd = next((at for at, letter in enumerate(text, 1) if not "!" <= letter <= "~"), None)
+    if not text or odd is not None:
+        where = "is empty" if not text else f"has a character that no key has, at place {odd}"
+        raise InvalidRequest(f"the key {where}: copy it again, from `dg_` to its end")
+    return text
+
+
+def _prepare_folder(out: Path) -> None:
+    """Before anything is sent: a picture that is paid for must have a place."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise InvalidRequest(
+            f"--out {str(out)!r} cannot be written to ({error.strerror}); nothing was sent"
+        ) from None
 
 
 def _to_input(image: str) -> str:
-    if image.startswith(("http://", "https://")):
+    if image.lower().startswith(("http://", "https://")):
         return image
     try:
         content = Path(image).read_bytes()
@@ -82,13 +112,45 @@ def _to_input(image: str) -> str:
 
 
 def _watch(client: httpx.Client, job: dict[str, Any]) -> dict[str, Any]:
-    say(f"Job {job['id']} is accepted.")
+    """Its states until it has ended, shown in place on a terminal, else as lines."""
+    job_id = job["id"]
+    say(f"Job {job_id} is accepted.")
     console = Console(stderr=True)
-    with console.status(job["status"]) as progress:
-        for state in follow(client, job["id"]):
-            job = state
-            progress.update(job["status"])
+    shown = ""
+    try:
+        with console.status(describe_progress(job)) as progress:
+            for state in chain([job], follow(client, job_id)):
+                job, told = state, describe_progress(state)
+                progress.update(told)
+                if told != shown and not console.is_terminal:
+                    say(told)
+                shown = told
+    except KeyboardInterrupt:
+        say(f"\nJob {job_id} goes on without you. To cancel it: {_cancel_by_hand(client, job_id)}")
+        raise
+    except httpx.TransportError:
+        say(f"Job {job_id} was accepted and goes on, whatever has become of the connection.")
+        raise
     return job
+
+
+def describe_progress(job: dict[str, Any]) -> str:
+    """Its status, and while it waits: its place, what holds it up and for how long."""
+    queue = job.get("queue")
+    if not queue:
+        return str(job["status"])
+    before = queue["position"]
+    told = f"{job['status']}, {before} before it" if before else f"{job['status']}, the next"
+    if queue.get("held_by"):
+        told += f", held by {queue['held_by'].replace('_', ' ')}"
+    if queue.get("eta_seconds"):
+        told += f", done in about {queue['eta_seconds']['p50']:.0f} s"
+    return told
+
+
+def _cancel_by_hand(client: httpx.Client, job_id: str) -> str:
+    address = str(client.base_url).rstrip("/")
+    return f'curl -X POST -H "Authorization: Bearer KEY" {address}/v1/jobs/{job_id}/cancel'
 
 
 def _tell(job: dict[str, Any], saved: list[Path]) -> None:
