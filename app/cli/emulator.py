@@ -9,6 +9,7 @@ from app.cli.output import say
 from app.emulator.disturb.faults import load_faults
 from app.emulator.options import EmulatorOptions, EventTarget, parse_key, parse_span
 from app.emulator.server import DEFAULT_PORT, serve_emulator
+from app.kit.ports import check_listening
 
 _ClockSkew = Annotated[
     float, typer.Option(help="How far ahead of ours its clock is; below 0: behind.")
@@ -24,7 +25,7 @@ _EventsToken = Annotated[
 def emulator(
     *,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on.")] = DEFAULT_PORT,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = DEFAULT_PORT,
     running_seconds: Annotated[
         str, typer.Option(help="How long a task runs: 40, or 30-75 to draw from.")
     ] = "30-75",
@@ -68,5 +69,6 @@ def emulator(
         events=EventTarget(url=events_url, token=events_token) if events_url else None,
         events_root=address,
     )
+    check_listening(host, port)
     say(f"The emulator stands in for DashScope at {address}/api/v1")
     serve_emulator(options, host, port)

@@ -15,8 +15,11 @@ from app.cli.context import (
 )
 from app.cli.output import say
 from app.kit.crypto import Vault
+from app.kit.ports import check_listening
 from app.kit.postgres.database import open_pool
 from app.kit.postgres.schema import head_revision
+from app.media.register import DatabaseRegister
+from app.media.store import open_store
 from app.settings import Settings
 from app.web.connections import make_protocol
 from app.wiring import require_schema
@@ -29,11 +32,12 @@ KEEP_ALIVE_SECONDS = 75
 def serve(
     *,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port to listen on.")] = None,
 ) -> None:
     """Run the API process."""
     settings = load_settings()
     _check(settings)
+    check_listening(host or settings.host, port or settings.port)
     uvicorn.run(
         "app.main:create_app",
         factory=True,
@@ -81,6 +85,7 @@ async def _check_database(url: str, settings: Settings, vault: Vault) -> None:
     pool = await open_pool(url, max_size=1)
     try:
         await require_schema(pool)
+        open_store(settings.resolved_store_url(), register=DatabaseRegister(pool))
         await bootstrap_owner(pool, settings, vault)
     finally:
         await pool.close()

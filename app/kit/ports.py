@@ -1,9 +1,12 @@
 """TCP ports of this machine: free, or to be found."""
 
+import errno
 import itertools
 import os
 import socket
 from pathlib import Path
+
+from app.kit.errors import Conflict
 
 _LOWEST = 10_000
 _EPHEMERAL_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
@@ -21,6 +24,25 @@ def is_port_free(host: str, port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def check_listening(host: str, port: int) -> None:
+    """Whether a server may listen there; raises Conflict, with what to do otherwise."""
+    try:
+        places = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, kind, protocol, _, address in places:
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise Conflict(
+                f"port {port} of {host} is taken: choose another with --port or DASHGATE_PORT"
+            ) from None
+        raise Conflict(
+            f"nobody can listen at {host}:{port} ({error.strerror}): choose an address of this "
+            "machine with --host or DASHGATE_HOST, or another port"
+        ) from None
 
 
 def find_free_port(host: str) -> int:

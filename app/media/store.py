@@ -16,7 +16,7 @@ import obstore
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import LocalStore, ObjectStore
 
-from app.kit.errors import NotFound, Unavailable
+from app.kit.errors import InvalidRequest, NotFound, Unavailable
 from app.media.bucket import open_bucket
 from app.media.durable import make_incoming, make_root, sweep_incoming, write_durably
 from app.media.mark import MARK_KEY, RegisterLost, StoreEntry, StoreRegister, find_id
@@ -249,7 +249,7 @@ def open_store(
     *,
     register: StoreRegister | None = None,
 ) -> PictureStore:
-    """`file:///folder` or `s3://bucket/prefix`; ValueError says what is wrong with any other.
+    """`file:///folder` or `s3://bucket/prefix`; InvalidRequest says what is wrong with any other.
 
     S3 reads the usual AWS_* variables. A store without a register is believed whatever it says.
     """
@@ -260,7 +260,7 @@ def open_store(
         bucket, prefix = parts.netloc, unquote(parts.path).strip("/")
         name = f"{_NAME_START}s3://{bucket}/{prefix}".rstrip("/")
         return PictureStore(open_bucket(bucket, prefix, environment), name, register=register)
-    raise ValueError(
+    raise InvalidRequest(
         "DASHGATE_STORE_URL must be file:///folder or s3://bucket/prefix, without credentials"
     )
 

@@ -1,6 +1,7 @@
 """What a command says when it cannot: one sentence, no traceback, no secret."""
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -192,3 +193,46 @@ def test_the_program_itself_answers_and_fails_likewise(home: Path, database: str
     assert made.stdout.startswith("{")
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr == "dashgate: there is a team 'ads' already\n"
+
+
+def test_a_taken_port_is_one_sentence(run: Run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+
+        for command in ("serve", "emulator", "up"):
+            refused = run(command, "--port", port)
+
+            assert refused.code == 1
+            assert refused.err.startswith(f"dashgate: port {port} of 127.0.0.1 is taken")
+            assert refused.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("host", ["999.1.1.1", "192.0.2.1", "nowhere.invalid"])
+def test_an_address_of_another_machine_is_one_sentence(run: Run, host: str) -> None:
+    refused = run("serve", "--host", host)
+
+    assert refused.code == 1
+    assert f"nobody can listen at {host}:8080" in refused.err
+    assert refused.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["serve", "work"])
+@pytest.mark.parametrize(
+    ("store", "said"),
+    [
+        ("s3://", "DASHGATE_STORE_URL must be"),
+        ("nonsense", "DASHGATE_STORE_URL must be"),
+        ("file:///dev/null", "cannot make the picture store /dev/null"),
+        ("file:///proc/nowhere", "cannot make the picture store /proc/nowhere"),
+    ],
+)
+def test_a_store_that_cannot_be_is_one_sentence(
+    run: Run, monkeypatch: pytest.MonkeyPatch, command: str, store: str, said: str
+) -> None:
+    monkeypatch.setenv("DASHGATE_STORE_URL", store)
+
+    refused = run(command)
+
+    assert refused.code == 1
+    assert refused.err.startswith(f"dashgate: {said}")
+    assert refused.err.count("\n") == 1

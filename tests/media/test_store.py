@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from app.kit.errors import InvalidRequest
 from app.media.store import (
     PictureMissing,
     PictureStore,
@@ -348,5 +349,5 @@ def test_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     ],
 )
 def test_url_of_no_store_is_refused(url: str) -> None:
-    with pytest.raises(ValueError, match="DASHGATE_STORE_URL must be"):
+    with pytest.raises(InvalidRequest, match="DASHGATE_STORE_URL must be"):
         open_store(url)

@@ -9,8 +9,7 @@ from app.cli.context import load_settings
 from app.cli.local.machine import Machine, MachineOptions, running_machine
 from app.cli.local.supervisor import stop_at_signals
 from app.cli.output import say
-from app.kit.errors import Conflict
-from app.kit.ports import is_port_free
+from app.kit.ports import check_listening
 
 EMULATOR_NOTICE = (
     "NO UPSTREAM ACCOUNT: the emulator stands in for DashScope. Its pictures are drawn on this "
@@ -21,7 +20,9 @@ EMULATOR_NOTICE = (
 
 def up(
     *,
-    port: Annotated[int | None, typer.Option(help="Port of the API; 8080 by default.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port of the API; 8080 by default.")
+    ] = None,
     running_seconds: Annotated[
         str, typer.Option(help="How long the emulator's tasks run, if it stands in.")
     ] = "30-75",
@@ -29,11 +30,7 @@ def up(
     """Run everything on this machine: database, API, worker, and the emulator if need be."""
     settings = load_settings()
     chosen = port or settings.port
-    if not is_port_free(settings.host, chosen):
-        raise Conflict(
-            f"port {chosen} of {settings.host} is taken: choose another with --port or "
-            "DASHGATE_PORT"
-        )
+    check_listening(settings.host, chosen)
     options = MachineOptions(
         port=chosen, emulator_running_seconds=running_seconds, logs_to_files=False
     )
