@@ -8,12 +8,15 @@ from tests.adversary.siege import Toll, siege
 from tests.databases import cloned_database
 from tests.gateway import Gateway, running_gateway
 
+SETTINGS = {"DASHGATE_EVENTBRIDGE_TOKEN": "the-token-of-an-event-target"}
+"""So that no door is missing."""
+
 
 @pytest.fixture(scope="session")
 async def shared_target(server_url: str, template: str) -> AsyncIterator[Gateway]:
     async with (
         cloned_database(server_url, template) as database_url,
-        running_gateway(database_url, members=("api",)) as gateway,
+        running_gateway(database_url, settings=SETTINGS, members=("api",)) as gateway,
     ):
         yield gateway
 

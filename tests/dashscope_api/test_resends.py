@@ -45,6 +45,12 @@ class Sending:
         )
         return other
 
+    def by(self, client: Client) -> "Sending":
+        """The same bytes from another caller."""
+        other = self.to(client.gateway.url)
+        other._request.headers["Authorization"] = client.http.headers["Authorization"]
+        return other
+
     async def send(self) -> str:
         """The task that answers."""
         answer = await self._client.http.send(self._request)
