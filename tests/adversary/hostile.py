@@ -3,7 +3,7 @@
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,8 +21,8 @@ from tests.emulator.client import QUICK, make_body
 from tests.gateway import Gateway, running_gateway
 from tests.media.wire import Request, Wire, reply, serve
 
-PATIENCE_SECONDS = 25.0
-RESULTS_LIMIT = 4
+PATIENCE_SECONDS = 60.0
+IMAGES_LIMIT, RESULTS_LIMIT = 3, 4
 MANY = replace(QUICK, running_slots=100)
 INPUT, RESULT, MOVED = "input", "result", "moved"
 """What of a job leads astray: its picture, its result, or where its result has moved."""
@@ -188,9 +188,14 @@ async def _spring(trap: Trap) -> None:
             trap.answers[number] = await http.post(
                 "/v1/jobs?dry_run=true", json=edit(images=[address])
             )
-            trap.wire_answers[number] = await http.post(
-                f"/api/v1{IMAGE_TO_IMAGE}", json=make_body(INPUT, [address]), headers=ASYNC
+        taken = [number for number in numbers if trap.answers[number].is_success]
+        refused = [[number] for number in numbers if number not in taken]
+        for some in (*refused, *batched(taken, IMAGES_LIMIT)):
+            images = [trap.evil.addresses[number] for number in some]
+            answer = await http.post(
+                f"/api/v1{IMAGE_TO_IMAGE}", json=make_body(INPUT, images), headers=ASYNC
             )
+            trap.wire_answers |= dict.fromkeys(some, answer)
         for kind in (RESULT, MOVED):
             trap.reasons[kind] = {}
             for some in batched(numbers, RESULTS_LIMIT):
@@ -198,7 +203,7 @@ async def _spring(trap: Trap) -> None:
                 answer = await http.post("/v1/jobs", json=edit(prompt=prompt, n=len(some)))
                 jobs[answer.json()["id"]] = prompt.split()
     deadline = time.monotonic() + PATIENCE_SECONDS
-    wanted_count = len(jobs) + sum(answer.is_success for answer in trap.wire_answers.values())
+    wanted_count = len(jobs) + len(batched(taken, IMAGES_LIMIT))
     while len(trap.evil.prompts) < wanted_count or any(
         len(reasons) < len(numbers) for reasons in trap.reasons.values()
     ):
@@ -208,7 +213,8 @@ async def _spring(trap: Trap) -> None:
         _read_reasons(trap, jobs)
 
 
-def batched(numbers: range, size: int) -> list[range]:
+def batched(numbers: Sequence[int], size: int) -> list[Sequence[int]]:
+    """Fewer tasks than a page of the list has: older ones would be looked at now and then."""
     return [numbers[start : start + size] for start in range(0, len(numbers), size)]
 
 

@@ -224,6 +224,8 @@ async def test_anothers_thing_is_not_told_from_none(estate: Estate, ask: Ask) ->
 
     assert to_told(theirs, estate.owned) == to_told(nothing, estate.nobodys)
     assert estate.find_traces(theirs.text, sent=ask.spell(estate.owned)) == []
+    if ask.form:  # neither anothers' folder nor nobody's is open to an upload
+        assert theirs.status_code == 403
 
 
 @pytest.mark.parametrize("ask", [ask for ask in ASKS if not ask.changes], ids=str)
