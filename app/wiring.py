@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -52,7 +52,7 @@ class Resources:
     """What both kinds of process use."""
 
     settings: Settings
-    database_url: str
+    database_url: str = field(repr=False)
     engine: AsyncEngine
     sessions: Sessions
     pool: Pool

@@ -26,7 +26,7 @@ from app.kit.errors import (
 from app.kit.postgres.database import CONNECTION_TROUBLE
 from app.kit.postgres.trouble import describe_trouble
 from app.web.bodies import BodyCutShort, BodyTooLarge
-from app.web.request_ids import request_id_of
+from app.web.request_ids import path_for_log, request_id_of
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -141,7 +141,7 @@ async def _answer_database_trouble(request: Request, error: Exception) -> JSONRe
     trouble = describe_trouble(error)
     log.warning(
         "request.database_lost",
-        path=shorten(request.url.path),
+        path=path_for_log(request.scope),
         code=trouble.code,
         error=type(error).__name__,
     )
@@ -154,7 +154,7 @@ async def _answer_database_trouble(request: Request, error: Exception) -> JSONRe
 
 async def answer_bug(request: Request, error: Exception) -> JSONResponse:
     """For what none of the handlers knows; only the log tells more."""
-    log.exception("request.failed", path=shorten(request.url.path), exc_info=error)
+    log.exception("request.failed", path=path_for_log(request.scope), exc_info=error)
     return make_problem(
         request,
         500,

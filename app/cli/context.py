@@ -33,6 +33,9 @@ _SCHEMA_STATES = ("42P01", "42703", "3F000")
 _REFUSAL_CLASSES = ("08", "28", "3D", "53", "57")
 """Connection lost, not let in, no such database, out of resources, shutting down."""
 
+_UNKNOWN_SETTING = "42704"
+"""Of a parameter in the URL, which is sent with the first message."""
+
 
 def load_settings() -> Settings:
     """The environment; raises InvalidRequest, which names the variable and not its value."""
@@ -135,7 +138,11 @@ def _explain(error: BaseException, place: str) -> str | None:
             f"the database at {place} has no schema of Dashgate, or an older one: run "
             f"`{PROGRAM} migrate`"
         )
-    if isinstance(origin, CONNECTION_TROUBLE) or state[:2] in _REFUSAL_CLASSES:
+    if (
+        isinstance(origin, CONNECTION_TROUBLE)
+        or state[:2] in _REFUSAL_CLASSES
+        or state == _UNKNOWN_SETTING
+    ):
         said = str(origin) or type(origin).__name__
         return f"Postgres at {place} is not to be had: {said}. Is DATABASE_URL right?"
     return None

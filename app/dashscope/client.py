@@ -55,6 +55,7 @@ QUERY_TIMEOUT_SECONDS = 10.0
 UPLOAD_TIMEOUT_SECONDS = 60.0
 """And longer by the size."""
 LIST_PAGE_SIZE = 100
+HIDDEN_KEY = b"<the API key>"
 ALMOST_A_SECOND = timedelta(microseconds=999_999)
 
 UpstreamHttp: TypeAlias = httpx.AsyncClient
@@ -180,7 +181,7 @@ class DashScope:
         except Exception as error:
             # Whatever it is, the request may be upstream.
             return OutcomeUnknown(f"no answer to the create: {type(error).__name__}")
-        return read_create(response.status_code, response.headers, content)
+        return read_create(response.status_code, response.headers, self._without_key(content))
 
     def _find_write_seconds(self, body: Body, timeout_seconds: float) -> float:
         """How long it may take to connect and to write the body."""
@@ -238,6 +239,10 @@ class DashScope:
             raise UpstreamTrouble(f"upload: HTTP {response.status_code}")
         return f"oss://{key}"
 
+    def _without_key(self, content: bytes) -> bytes:
+        """An answer may repeat what it was asked with: it ends in errors, logs and tables."""
+        return content.replace(self.api_key.get_secret_value().encode(), HIDDEN_KEY)
+
     def _headers(self) -> dict[str, str]:
         return {
             "Authorization": f"Bearer {self.api_key.get_secret_value()}",
@@ -282,7 +287,7 @@ class DashScope:
                 request = self.queries.build_request(method, url, timeout=phases, **parts)
                 response = await self.queries.send(request, stream=True)
                 self.clock.note(response.headers, began, elapsed_seconds())
-                return response, await read_capped(response)
+                return response, self._without_key(await read_capped(response))
         except Exception as error:
             raise UpstreamTrouble(f"{name}: {type(error).__name__}") from error
 

@@ -16,11 +16,12 @@ def is_store(address: str, base_url: str) -> bool:
     """Whether the address is of such a store by HTTPS, or of the account's own host."""
     try:
         url, own = httpx.URL(address), httpx.URL(base_url)
+        # A name that is no name, in IDNA, is found out only when it is asked for.
+        if (url.scheme, url.host, url.port) == (own.scheme, own.host, own.port):
+            return True
+        return url.scheme == "https" and url.port is None and bool(_STORE.fullmatch(url.host))
     except (httpx.InvalidURL, ValueError):
         return False
-    if (url.scheme, url.host, url.port) == (own.scheme, own.host, own.port):
-        return True
-    return url.scheme == "https" and url.port is None and bool(_STORE.fullmatch(url.host))
 
 
 def to_form(policy: UploadPolicy, key: str) -> dict[str, str]:

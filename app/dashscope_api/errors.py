@@ -16,13 +16,12 @@ from app.kit.errors import (
     NotFound,
     NotPermitted,
     Unavailable,
-    shorten,
 )
 from app.kit.postgres.database import CONNECTION_TROUBLE
 from app.kit.postgres.trouble import describe_trouble
 from app.media.files.quota import InputsFull
 from app.web.bodies import BodyTooLarge
-from app.web.request_ids import request_id_of
+from app.web.request_ids import path_for_log, request_id_of
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -106,7 +105,7 @@ async def _answer_database_trouble(request: Request, error: Exception) -> JSONRe
     trouble = describe_trouble(error)
     log.warning(
         "request.database_lost",
-        path=shorten(request.url.path),
+        path=path_for_log(request.scope),
         code=trouble.code,
         error=type(error).__name__,
     )
@@ -115,7 +114,7 @@ async def _answer_database_trouble(request: Request, error: Exception) -> JSONRe
 
 
 async def _answer_bug(request: Request, error: Exception) -> JSONResponse:
-    log.exception("request.failed", path=shorten(request.url.path), exc_info=error)
+    log.exception("request.failed", path=path_for_log(request.scope), exc_info=error)
     return _body(request, 500, "InternalError", "An internal error has occurred in the gateway.")
 
 

@@ -20,6 +20,7 @@ Downloads: TypeAlias = httpx.AsyncClient
 PICTURE_BYTES_LIMIT = 64 * 1024 * 1024
 DEADLINE_SECONDS = 300.0
 REDIRECTS_LIMIT = 3
+_LENGTH_DIGITS = 18
 OSS_RESULT_HOSTS = frozenset(
     {
         "dashscope-result-bj.oss-cn-beijing.aliyuncs.com",
@@ -141,7 +142,7 @@ async def download_picture(
             return await _follow(url, client, allowed, limit_bytes)
     except TimeoutError:
         reason = f"it was not complete after {deadline_seconds:g} s"
-    except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, UnicodeError) as error:
         reason = f"the connection failed ({type(error.__cause__ or error).__name__})"
     raise DownloadFailed(_place(url), reason)
 
@@ -195,7 +196,8 @@ async def _read(response: httpx.Response, url: str, limit_bytes: int) -> Downloa
 
 def _announced_bytes(response: httpx.Response) -> int | None:
     length = response.headers.get("content-length", "")
-    return int(length) if length.isascii() and length.isdigit() else None
+    is_number = length.isascii() and length.isdigit() and len(length) <= _LENGTH_DIGITS
+    return int(length) if is_number else None
 
 
 def _too_large(url: str, actual: int, limit_bytes: int) -> DownloadFailed:

@@ -1,6 +1,7 @@
 """From a credential to its owner: a checksum, then one indexed look-up, remembered briefly."""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -152,6 +153,15 @@ class KeyRing:
             if len(remembered) > self._limit:
                 remembered.pop(next(iter(remembered)))
         return known
+
+
+def one_of(name: str, values: Sequence[str]) -> str | None:
+    """The value of a header that may be sent once; raises InvalidRequest for different ones."""
+    if len(set(values)) > 1:
+        raise InvalidRequest(
+            f"there are {len(values)} {name} headers that differ: send one", code="two_api_keys"
+        )
+    return values[0] if values else None
 
 
 def read_bearer(authorization: str | None, x_api_key: str | None) -> str | None:

@@ -12,6 +12,8 @@ KEY_PREFIX = "dg_live_"
 KEY_PATTERN = r"dg_live_[0-9a-z]{8}_[0-9A-Za-z]{38}"
 """For secret scanners; the last six characters are a CRC-32 of all before, in base 62."""
 
+KEY_IN_TEXT = re.compile(r"(dg_(?:live|test)_[0-9a-z]{0,8})\w*")
+
 PUBLIC_ID_LENGTH = 8
 SECRET_LENGTH = 32
 CHECKSUM_LENGTH = 6
@@ -32,6 +34,11 @@ class NewKey:
 
     public_id: str
     text: str = field(repr=False)
+
+
+def hide_keys(text: str) -> str:
+    """The text with no more of a key in it than its public id."""
+    return KEY_IN_TEXT.sub(r"\1...", text)
 
 
 def make_key(choose: Callable[[str], str] = secrets.choice) -> NewKey:

@@ -6,14 +6,17 @@ Source of the statuses: RFC 9110, 15.5.9, 15.5.15 and 15.6.4; RFC 6585, 5.
 """
 
 import asyncio
-from collections import Counter
 from http import HTTPStatus
 from typing import Any, ClassVar
 from uuid import uuid4
 
 import orjson
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from app.web.crowd import Connections
+from app.web.heads import names_one_host, without_upgrade
 
 HEAD_BYTES_LIMIT = 64 * 1024
 URL_BYTES_LIMIT = 16 * 1024
@@ -32,7 +35,7 @@ _EXTENSION = "dashgate.connection"
 class BoundedProtocol(HttpToolsProtocol):
     """HTTP/1.1 whose heads and connections have an end."""
 
-    registry: ClassVar["Connections"]
+    registry: ClassVar[Connections]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -41,6 +44,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self._left_bytes = 0
         self._is_over = False
         self._is_deaf = False
+        self._is_head_over = False
+        self._wishes_upgrade = False
+        self._running: RequestResponseCycle | None = None
         self._timer: asyncio.TimerHandle | None = None
         if self.registry.add(self, self.client[0] if self.client else ""):
             self._expect_head()
@@ -58,26 +64,52 @@ class BoundedProtocol(HttpToolsProtocol):
         return self.cycle is not None and not self.cycle.response_complete
 
     def data_received(self, data: bytes) -> None:
-        if self._is_over:
+        if self._is_over or self._is_deaf:
             self._left_bytes -= len(data)
             if self._left_bytes < 0:
                 self.transport.close()
         if self._is_deaf or self.transport.is_closing():
             return
         steps = self._steps
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        self._parse(data)
         self._stuck_bytes = self._stuck_bytes + len(data) if self._steps == steps else 0
         if self._stuck_bytes > HEAD_BYTES_LIMIT:
             self._refuse_head()
         elif self._timer is None and not self.is_at_work:
             self._expect_head()
 
+    def _parse(self, data: bytes) -> None:
+        """Also what stands behind a wish for another protocol: none is granted here."""
+        try:
+            self.parser.feed_data(data)
+        except HttpParserUpgrade as upgrade:
+            if not self._wishes_upgrade:
+                self._refuse(HTTPStatus.NOT_IMPLEMENTED, "no_tunnel", "no tunnels are made here")
+                return
+            # The parser takes such a request for one without a body, so that the body would be
+            # read as the next request. Without the wish it is a request as any other.
+            self._wishes_upgrade = False
+            head = without_upgrade(self.scope["method"].encode(), self.url, self.headers)
+            self.parser = HttpRequestParser(self)
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+            self._parse(head + data[upgrade.args[0] :])
+        except HttpParserError:
+            self._refuse(HTTPStatus.BAD_REQUEST, "bad_request", _NO_REQUEST)
+
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self._is_head_over = False
         self.scope["extensions"] = {_EXTENSION: self}  # type: ignore[dict-item]
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Not of a trailer: that comes after every check on the way (RFC 9110, 6.5.1)."""
+        if not self._is_head_over:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._steps += 1
+        self._is_head_over = True
         if self._is_over:
             return
         self._end_timer()
@@ -85,17 +117,28 @@ class BoundedProtocol(HttpToolsProtocol):
         if len(self.url) > URL_BYTES_LIMIT or size > HEAD_BYTES_LIMIT:
             self._refuse_head()
             return
+        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
+            self.scope["method"] = self.parser.get_method().decode("ascii")
+            self._wishes_upgrade = True
+            return
+        if not names_one_host(self.headers, self.parser.get_http_version()):
+            self._refuse(HTTPStatus.BAD_REQUEST, "bad_host", _NO_HOST)
+            return
         super().on_headers_complete()
         self.cycle.transport = _Farewell(self, self.cycle)  # type: ignore[assignment]
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
     def on_body(self, body: bytes) -> None:
         self._steps += 1
-        if not self._is_deaf:
+        if not self._is_deaf and not self._wishes_upgrade:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
         self._steps += 1
-        if self._is_deaf:
+        if self._is_deaf or self._wishes_upgrade:
             return
         super().on_message_complete()
         if self._is_over:
@@ -146,8 +189,9 @@ class BoundedProtocol(HttpToolsProtocol):
     def _refuse(self, status: HTTPStatus, code: str, message: str) -> None:
         """Answer what is no request, in words that both doors have; nothing more is parsed."""
         self._is_deaf = True
-        if self.is_at_work or self._is_over:  # nothing is answered out of turn, or twice
+        if self._is_over:
             self.transport.close()
+        if self._is_over or not self._is_its_turn():
             return
         document = {
             "type": f"urn:dashgate:problem:{code}",
@@ -166,43 +210,23 @@ class BoundedProtocol(HttpToolsProtocol):
         )
         self.close_gently(after_bytes=HEAD_BYTES_LIMIT, after_seconds=REFUSED_SECONDS)
 
+    def _is_its_turn(self) -> bool:
+        """Whether a refusal may be written now; nothing is answered out of turn, or twice.
 
-class Connections:
-    """All connections of the process; where one comes that is too many, one that waits must go.
-
-    It is idle or still sends its head, of the address that has most, and the oldest of those.
-    Where all are at work the new one is not taken.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._open: dict[BoundedProtocol, str] = {}
-        self._counts: Counter[str] = Counter()
-
-    def add(self, connection: BoundedProtocol, address: str) -> bool:
-        """Whether it may stay."""
-        if len(self._open) >= self._limit:
-            loser = self._find_loser()
-            if loser is None:
-                return False
-            self.remove(loser)
-            loser.drop()
-        self._open[connection] = address
-        self._counts[address] += 1
-        return True
-
-    def remove(self, connection: BoundedProtocol) -> None:
-        address = self._open.pop(connection, None)
-        if address is not None:
-            self._counts[address] -= 1
-
-    def _find_loser(self) -> BoundedProtocol | None:
-        oldest: dict[str, BoundedProtocol] = {}
-        for connection, address in self._open.items():
-            if not connection.is_at_work:
-                oldest.setdefault(address, connection)
-        self._counts = +self._counts
-        return oldest[max(oldest, key=self._counts.__getitem__)] if oldest else None
+        A whole request that is still being answered has its answer first; one that the refused
+        bytes are a part of has no other.
+        """
+        running = self._running
+        if running is None or running.response_complete:
+            return True
+        if running.more_body and not running.response_started:
+            running.disconnected = True
+            running.message_event.set()
+            return True
+        self.pipeline.clear()
+        running.keep_alive = False
+        self._left_bytes = HEAD_BYTES_LIMIT
+        return False
 
 
 class _Farewell:
@@ -241,4 +265,6 @@ def is_body_due(scope: Scope) -> bool:
     return cycle is not None and cycle.scope is scope and cycle.more_body
 
 
+_NO_REQUEST = "this is no HTTP request, or not a whole one"
+_NO_HOST = "a request names one host: send one Host header, as host or host:port"
 _FULL = "the gateway has as many connections as it may: try again in a moment"

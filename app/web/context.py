@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from app.jobs.links import Links
-from app.teams.authenticate import Caller, read_bearer
+from app.teams.authenticate import Caller, one_of, read_bearer
 from app.web.bodies import BodyBudget
 from app.web.patience import patiently
 from app.wiring import Doors
@@ -30,7 +30,8 @@ async def get_bodies(request: Request) -> BodyBudget:
 async def authenticate(request: Request) -> Caller:
     """The owner of the key that came with the request; raises NotAuthenticated, NotPermitted."""
     credential = read_bearer(
-        request.headers.get("authorization"), request.headers.get("x-api-key")
+        one_of("Authorization", request.headers.getlist("authorization")),
+        one_of("X-API-Key", request.headers.getlist("x-api-key")),
     )
     client_ip = request.client.host if request.client else None
     keys = (await get_doors(request)).keys

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.kit.errors import shorten
+from app.teams.keys import hide_keys
 from app.web.connections import is_body_due
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -80,13 +81,18 @@ def request_id_of(request: Request) -> str:
     return request_id
 
 
+def path_for_log(scope: Scope) -> str:
+    """Short, and without a key: other APIs have theirs there."""
+    return shorten(hide_keys(scope["path"]))
+
+
 def _log_answer(scope: Scope, status: int, began_at: float) -> None:
     if scope["method"] in QUIET_METHODS and status < SERVER_ERROR:
         return
     log.info(
         "request.answered",
         method=scope["method"],
-        path=shorten(scope["path"]),
+        path=path_for_log(scope),
         status=status,
         milliseconds=round((time.monotonic() - began_at) * 1000, 1),
     )

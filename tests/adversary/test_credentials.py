@@ -224,7 +224,6 @@ async def test_a_revoked_key_ends_within_two_seconds_of_its_last_use(wallet: Wal
     assert time.monotonic() - began < 2.5
 
 
-@pytest.mark.xfail(strict=True, reason="the path is logged as it came")
 @pytest.mark.parametrize("path", ["/v1/jobs/{}/cancel", "/api/v1/tasks/{}/cancel", "/{}"])
 async def test_a_key_in_the_path_is_not_logged(wallet: Wallet, path: str) -> None:
     """Where some other APIs have theirs."""

@@ -41,10 +41,14 @@ async def test_one_without_an_end_is_refused_at_its_limit(
 @pytest.mark.parametrize(
     ("request_bytes", "status"),
     [
-        (b"GET /healthz HTTP/1.1\r\nx: %s\r\n\r\n" % (b"a" * HEAD_BYTES_LIMIT), 431),
-        (b"GET /healthz?%s HTTP/1.1\r\n\r\n" % (b"a" * URL_BYTES_LIMIT), 414),
-        (b"GET /healthz HTTP/1.1\r\nx: %s\r\n\r\n" % (b"a" * (HEAD_BYTES_LIMIT // 2)), 200),
-        (b"GET /healthz?%s HTTP/1.1\r\n\r\n" % (b"a" * (URL_BYTES_LIMIT // 2)), 200),
+        (b"GET /healthz HTTP/1.1\r\nhost: a\r\nx: %s\r\n\r\n" % (b"a" * HEAD_BYTES_LIMIT), 431),
+        (b"GET /healthz?%s HTTP/1.1\r\nhost: a\r\n\r\n" % (b"a" * URL_BYTES_LIMIT), 414),
+        (
+            b"GET /healthz HTTP/1.1\r\nhost: a\r\nx: %s\r\n\r\n"
+            % (b"a" * (HEAD_BYTES_LIMIT // 2)),
+            200,
+        ),
+        (b"GET /healthz?%s HTTP/1.1\r\nhost: a\r\n\r\n" % (b"a" * (URL_BYTES_LIMIT // 2)), 200),
     ],
 )
 async def test_one_that_comes_at_once_has_the_same_limits(

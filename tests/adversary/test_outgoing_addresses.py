@@ -12,7 +12,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from app.dashscope.client import DashScope, TaskWindow, UpstreamTrouble
+from app.dashscope.client import DashScope, TaskWindow
+from app.dashscope.outcomes import UpstreamTrouble
 from app.kit.clock import utc_now
 from app.media.fetch import (
     OSS_RESULT_HOSTS,
@@ -66,16 +67,13 @@ REFUSALS = (
     "is not a plain http(s) address",
     "redirects to what is no address",
 )
-UNREADABLE = ("the connection failed (RemoteProtocolError)", "the connection failed (InvalidURL)")
+UNREADABLE = tuple(
+    f"the connection failed ({name})"
+    for name in ("RemoteProtocolError", "InvalidURL", "IDNAError")
+)
 """What is no address to the client itself, which looks at where it is sent."""
 
-OUR_ERROR = pytest.mark.xfail(
-    strict=True, reason="a bad name in IDNA is an error of the gateway's"
-)
-CASES = [
-    pytest.param(number, name, marks=OUR_ERROR if name == "IDNA" else (), id=name)
-    for number, name in enumerate(HOSTILE)
-]
+CASES = [pytest.param(number, name, id=name) for number, name in enumerate(HOSTILE)]
 
 
 @pytest.fixture(scope="module")

@@ -83,12 +83,16 @@ def to_asyncpg_dsn(url: str) -> str:
 
 
 def make_engine(url: str, *, pool_size: int = 5) -> AsyncEngine:
-    """An engine over asyncpg that checks a pooled connection before it is used again."""
+    """An engine over asyncpg that checks a pooled connection before it is used again.
+
+    The URL's parameters, such as `sslmode`, go to asyncpg as libpq writes them.
+    """
     return create_async_engine(
-        make_url(url).set(drivername="postgresql+asyncpg"),
+        make_url(url).set(drivername="postgresql+asyncpg", query={}),
         pool_size=pool_size,
         pool_pre_ping=True,
         connect_args={
+            "dsn": to_asyncpg_dsn(url),
             "timeout": CONNECT_TIMEOUT_SECONDS,
             "server_settings": _server_settings(),
         },
