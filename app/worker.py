@@ -8,7 +8,7 @@ from functools import partial
 import httpx
 import structlog
 
-from app.dashscope.client import make_create_http, make_query_http
+from app.dashscope.line import make_create_http, make_query_http
 from app.jobs.cancel import WISH_RULES
 from app.jobs.engine.conduct import CONDUCTOR_LOCK, Conductor, Orchestra, Timings
 from app.jobs.engine.judge import Judge

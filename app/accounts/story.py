@@ -20,7 +20,14 @@ ROOM = "account.room"
 UNFORESEEN = "account.unforeseen"
 TRIED = "account.tried"
 
-_GRAVE = (SUSPENDED, UNFORESEEN)
+_SAYERS = {
+    SUSPENDED: _log.error,
+    UNFORESEEN: _log.error,
+    PRIMED: _log.info,
+    RECOVERED: _log.info,
+    RESUMED: _log.info,
+}
+"""What is neither grave nor as usual is a warning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +65,7 @@ async def write_account_event(
         event.type,
         event.detail,
     )
-    say = _log.error if event.type in _GRAVE else _log.warning
+    say = _SAYERS.get(event.type, _log.warning)
     say(event.type, account_id=str(account_id), model=model, **event.detail)
 
 

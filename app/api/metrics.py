@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 import structlog
 from asyncpg import PostgresError
@@ -15,13 +16,16 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from app import __version__
 from app.jobs.gauges import Readings, read_gauges
 from app.kit.postgres.database import CONNECTION_TROUBLE, Pool
+from app.web import traffic
 from app.web.context import DoorsHere
+
+Family = TypeVar("Family", CounterMetricFamily, GaugeMetricFamily)
 
 PREFIX = "dashgate_"
 CACHE_SECONDS = 5.0
@@ -56,7 +60,7 @@ class Exposition(Collector):
         GCCollector(registry=self._registry)
         self._registry.register(self)
         self._reading = asyncio.Lock()
-        self._families: tuple[GaugeMetricFamily, ...] = ()
+        self._families: tuple[Metric, ...] = ()
         self._read_at = float("-inf")
 
     async def render(self, pool: Pool) -> bytes:
@@ -65,9 +69,9 @@ class Exposition(Collector):
             if time.monotonic() - self._read_at >= CACHE_SECONDS:
                 self._families = tuple(_to_families(*await _read(pool)))
                 self._read_at = time.monotonic()
-        return generate_latest(self._registry)
+        return generate_latest(self._registry) + generate_latest(traffic.registry)
 
-    def collect(self) -> Iterable[GaugeMetricFamily]:
+    def collect(self) -> Iterable[Metric]:
         return self._families
 
 
@@ -94,7 +98,7 @@ async def _read_all(pool: Pool, read: list[Readings]) -> None:
         read.append(readings)
 
 
-def _to_families(read: Sequence[Readings], is_up: bool) -> Iterable[GaugeMetricFamily]:
+def _to_families(read: Sequence[Readings], is_up: bool) -> Iterable[Metric]:
     yield _make_family("database_up", "Whether the database answers.", ((), float(is_up)))
     yield _make_family("build_info", "What runs here.", ((__version__,), 1), labels=("version",))
     yield _make_family(
@@ -107,7 +111,7 @@ def _to_families(read: Sequence[Readings], is_up: bool) -> Iterable[GaugeMetricF
         yield from _to_group(readings)
 
 
-def _to_group(readings: Readings) -> Iterable[GaugeMetricFamily]:
+def _to_group(readings: Readings) -> Iterable[Metric]:
     labels = readings.group.labels
     for column, text in readings.group.gauges.items():
         samples = [
@@ -115,7 +119,10 @@ def _to_group(readings: Readings) -> Iterable[GaugeMetricFamily]:
             for row in readings.rows or ()
             if row[column] is not None
         ]
-        yield _make_family(column, text, *samples, labels=labels)
+        if readings.group.is_counter:
+            yield _fill(CounterMetricFamily(PREFIX + column, text, labels=labels), samples)
+        else:
+            yield _make_family(column, text, *samples, labels=labels)
 
 
 def _make_family(
@@ -124,7 +131,10 @@ def _make_family(
     *samples: tuple[tuple[str, ...], float],
     labels: tuple[str, ...] = (),
 ) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(PREFIX + name, text, labels=labels)
+    return _fill(GaugeMetricFamily(PREFIX + name, text, labels=labels), samples)
+
+
+def _fill(family: Family, samples: Sequence[tuple[tuple[str, ...], float]]) -> Family:
     for values, value in samples:
         family.add_metric(values, value)
     return family

@@ -2,7 +2,6 @@
 
 import asyncio
 import math
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -12,17 +11,17 @@ from urllib.parse import quote
 
 import httpx
 import orjson
-from httpx_aiohttp import AiohttpTransport
 from pydantic import BaseModel, SecretStr
 
 from app.dashscope.capped import read_capped
-from app.dashscope.line import LineTransport
 from app.dashscope.outcomes import (
+    CallCounts,
     CreateOutcome,
     NotSent,
     OutcomeUnknown,
     UpstreamTrouble,
     read_create,
+    status_of,
     to_trouble,
 )
 from app.dashscope.payloads import (
@@ -39,7 +38,6 @@ from app.dashscope.reading import load_json
 from app.dashscope.sending import (
     HELD_BYTES,
     SLOWEST_BYTES_PER_SECOND,
-    UNSENT_BYTES,
     Body,
     Deadline,
     TooLateToSend,
@@ -48,7 +46,6 @@ from app.dashscope.sending import (
 from app.dashscope.stores import is_store, to_form
 from app.dashscope.upstream_clock import UpstreamClock
 from app.kit.clock import elapsed_seconds
-from app.kit.cookies import refuse_cookies
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 QUERY_TIMEOUT_SECONDS = 10.0
@@ -72,32 +69,6 @@ class TaskWindow:
     until: datetime
 
 
-def make_query_http() -> httpx.AsyncClient:
-    """Connections for queries, kept alive: they may be repeated, so a stale one does no harm."""
-    limits = httpx.Limits(max_connections=64, max_keepalive_connections=16, keepalive_expiry=15)
-    return httpx.AsyncClient(
-        transport=AiohttpTransport(limits=limits),
-        cookies=refuse_cookies(),
-        follow_redirects=False,
-        trust_env=False,
-    )
-
-
-def make_create_http() -> httpx.AsyncClient:
-    """A fresh connection for each create: no stale one can eat it.
-
-    Over httpx's own transport, because the other one reports a reset after the request was
-    written as a failure to connect, which would be taken for `NotSent`.
-    """
-    transport = LineTransport(
-        max_connections=64,
-        socket_options=[(socket.SOL_SOCKET, socket.SO_SNDBUF, UNSENT_BYTES)],
-    )
-    return httpx.AsyncClient(
-        transport=transport, cookies=refuse_cookies(), follow_redirects=False, trust_env=False
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class DashScope:
     """One account's view of the API: its base URL and one of its API keys."""
@@ -110,6 +81,7 @@ class DashScope:
     """How slow a line out is still waited for, while a create's body is written."""
     clock: UpstreamClock = field(default_factory=UpstreamClock, repr=False)
     """The upstream's, as its answers tell it."""
+    calls: CallCounts = field(default_factory=CallCounts, repr=False)
 
     async def create_task(
         self,
@@ -135,6 +107,7 @@ class DashScope:
         except (httpx.InvalidURL, ValueError) as error:
             return NotSent(f"no request can be made of base URL and key: {type(error).__name__}")
         outcome = await self._send_create(request, body, timeout_seconds)
+        self.calls.note("create", status_of(outcome))
         if body.is_whole or not isinstance(outcome, OutcomeUnknown):
             return outcome
         reason = (
@@ -192,11 +165,12 @@ class DashScope:
 
     async def get_task(self, task_id: str) -> TaskAnswer:
         """What the upstream knows of a task; raises UpstreamTrouble."""
-        return await self._get(_to_path(task_id), {}, TaskAnswer)
+        return await self._get("query", _to_path(task_id), {}, TaskAnswer)
 
     async def list_tasks(self, window: TaskWindow, *, page: int) -> TaskPage:
         """One page of the account's tasks, newest first; raises UpstreamTrouble."""
         return await self._get(
+            "list",
             "/tasks",
             {
                 "model_name": window.model,
@@ -221,7 +195,7 @@ class DashScope:
     async def upload(self, content: bytes, *, model: str, name: str) -> str:
         """Post a file to the upstream's own store; returns its oss:// URL. 48 h valid."""
         answer = await self._get(
-            "/uploads", {"action": "getPolicy", "model": model}, UploadPolicyAnswer
+            "policy", "/uploads", {"action": "getPolicy", "model": model}, UploadPolicyAnswer
         )
         policy = answer.data
         if not is_store(policy.upload_host, self.base_url):
@@ -250,9 +224,11 @@ class DashScope:
             "Accept-Encoding": "identity",
         }
 
-    async def _get(self, path: str, params: Mapping[str, str], shape: type[Shape]) -> Shape:
+    async def _get(
+        self, call: str, path: str, params: Mapping[str, str], shape: type[Shape]
+    ) -> Shape:
         response, content = await self._ask(
-            f"GET {path}",
+            call,
             "GET",
             self.base_url + path,
             params=dict(params),
@@ -269,7 +245,7 @@ class DashScope:
 
     async def _ask(
         self,
-        name: str,
+        call: str,
         method: str,
         url: str,
         *,
@@ -282,14 +258,18 @@ class DashScope:
         """
         phases = httpx.Timeout(timeout_seconds, connect=CONNECT_TIMEOUT_SECONDS)
         began = elapsed_seconds()
+        status = None
         try:
             async with asyncio.timeout(timeout_seconds):
                 request = self.queries.build_request(method, url, timeout=phases, **parts)
                 response = await self.queries.send(request, stream=True)
+                status = response.status_code
                 self.clock.note(response.headers, began, elapsed_seconds())
                 return response, self._without_key(await read_capped(response))
         except Exception as error:
-            raise UpstreamTrouble(f"{name}: {type(error).__name__}") from error
+            raise UpstreamTrouble(f"{call}: {type(error).__name__}") from error
+        finally:
+            self.calls.note(call, status)
 
 
 def _to_path(task_id: str) -> str:

@@ -7,6 +7,7 @@ resets the connection, and what it said is lost to who has not read it by then.
 
 import asyncio
 import re
+import socket
 import ssl
 from collections.abc import Iterable
 from functools import cache
@@ -14,6 +15,10 @@ from typing import Any
 
 import httpcore
 import httpx
+from httpx_aiohttp import AiohttpTransport
+
+from app.dashscope.sending import UNSENT_BYTES
+from app.kit.cookies import refuse_cookies
 
 READ_BYTES = 64 * 1024
 HEARD_BYTES_LIMIT = 64 * 1024
@@ -130,3 +135,29 @@ async def _end(task: asyncio.Task[Any]) -> None:
     await asyncio.wait({task})
     if not task.cancelled():
         task.exception()
+
+
+def make_query_http() -> httpx.AsyncClient:
+    """Connections for queries, kept alive: they may be repeated, so a stale one does no harm."""
+    limits = httpx.Limits(max_connections=64, max_keepalive_connections=16, keepalive_expiry=15)
+    return httpx.AsyncClient(
+        transport=AiohttpTransport(limits=limits),
+        cookies=refuse_cookies(),
+        follow_redirects=False,
+        trust_env=False,
+    )
+
+
+def make_create_http() -> httpx.AsyncClient:
+    """A fresh connection for each create: no stale one can eat it.
+
+    Over httpx's own transport, because the other one reports a reset after the request was
+    written as a failure to connect, which would be taken for `NotSent`.
+    """
+    transport = LineTransport(
+        max_connections=64,
+        socket_options=[(socket.SOL_SOCKET, socket.SO_SNDBUF, UNSENT_BYTES)],
+    )
+    return httpx.AsyncClient(
+        transport=transport, cookies=refuse_cookies(), follow_redirects=False, trust_env=False
+    )

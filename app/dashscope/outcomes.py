@@ -1,5 +1,6 @@
 """What is known after a create: its answer, or how it failed (pure)."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -48,6 +49,13 @@ class OutcomeUnknown:
 CreateOutcome = Accepted | Refused | NotSent | OutcomeUnknown
 
 
+def status_of(outcome: CreateOutcome) -> int | None:
+    """The HTTP status of a create's answer; None where none came."""
+    if isinstance(outcome, Accepted):
+        return 200
+    return None if isinstance(outcome, NotSent) else outcome.http_status
+
+
 def read_create(status: int, headers: Mapping[str, str], content: bytes) -> CreateOutcome:
     """What an answer says: a task, a refusal for certain, or nothing certain."""
     if status == 200:
@@ -74,6 +82,25 @@ def read_error(content: bytes) -> ErrorBody:
         return ErrorBody.model_validate(load_json(content))
     except ValueError:
         return ErrorBody(message="the upstream refused without saying why")
+
+
+class CallCounts:
+    """Calls by what they were and how they were answered: a status, or `none`."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[tuple[str, str]] = Counter()
+
+    def note(self, call: str, http_status: int | None) -> None:
+        self._counts[call, "none" if http_status is None else str(http_status)] += 1
+
+    def take(self) -> list[tuple[str, str, int]]:
+        """What has been noted since, which is forgotten here."""
+        taken, self._counts = self._counts, Counter()
+        return [(call, answer, count) for (call, answer), count in taken.items()]
+
+    def put_back(self, taken: list[tuple[str, str, int]]) -> None:
+        for call, answer, count in taken:
+            self._counts[call, answer] += count
 
 
 class UpstreamTrouble(Exception):

@@ -15,7 +15,7 @@ RECENT_EVENTS = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A statement: each row's labels, and a gauge for each of its other columns."""
+    """A statement: each row's labels, and a gauge, or a counter, for each of its other columns."""
 
     name: str
     sql: str
@@ -23,6 +23,8 @@ class Group:
     """Column, which is the gauge's name, and what it says."""
     labels: tuple[str, ...] = ()
     values: tuple[object, ...] = field(default=(), repr=False)
+    is_counter: bool = False
+    """Whether its numbers only ever grow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,19 +226,19 @@ TIMES = Group(
             and attempts.task_status = 'SUCCEEDED'
         where recent.type = 'job.finalizing'
     )
-    select quantile::text,
-        percentile_cont(quantile) within group (order by delay_seconds::float8)
+    select 'p' || round(share * 100) as percentile,
+        percentile_cont(share) within group (order by delay_seconds::float8)
             as task_detection_delay_seconds,
-        percentile_cont(quantile) within group (order by service_seconds::float8)
+        percentile_cont(share) within group (order by service_seconds::float8)
             as task_service_seconds
-    from unnest(array[0.5, 0.95]::float8[]) as asked (quantile) cross join tasks
-    group by quantile
+    from unnest(array[0.5, 0.95]::float8[]) as asked (share) cross join tasks
+    group by share
     """,
     {
         "task_detection_delay_seconds": "From a task's end until it was seen, of the latest ones.",
         "task_service_seconds": "How long the latest tasks ran upstream.",
     },
-    labels=("quantile",),
+    labels=("percentile",),
     values=(RECENT_EVENTS,),
 )
 
@@ -247,5 +249,39 @@ CHORES = Group(
     labels=("work",),
 )
 
-GROUPS = (JOBS, QUEUE, RESULTS, RISK, ATTENTION, ACCOUNTS, PAUSES, ORPHANS, LEADER, TIMES, CHORES)
+ENDED = Group(
+    "ended",
+    """
+    with usage as (
+        select sum(succeeded) as succeeded, sum(failed) as failed, sum(canceled) as canceled,
+            sum(expired) as expired from daily_usage
+    )
+    select status, coalesce((to_jsonb(usage) ->> status)::bigint, 0) as jobs_ended
+    from unnest($1::text[]) as known (status) cross join usage
+    """,
+    {"jobs_ended": "Jobs that have ended, by how."},
+    labels=("status",),
+    values=([status.value for status in JobStatus if status in FINAL],),
+    is_counter=True,
+)
+
+IMAGES = Group(
+    "images",
+    "select coalesce(sum(image_count), 0)::bigint as images from daily_usage",
+    {"images": "Images that teams have got."},
+    is_counter=True,
+)
+
+UPSTREAM = Group(
+    "upstream",
+    "select call, answer, calls as upstream_calls from upstream_calls",
+    {"upstream_calls": "Calls of the upstream, by what they were and the HTTP status, or none."},
+    labels=("call", "answer"),
+    is_counter=True,
+)
+
+GROUPS = (
+    *(JOBS, QUEUE, RESULTS, RISK, ATTENTION, ACCOUNTS, PAUSES, ORPHANS, LEADER, TIMES, CHORES),
+    *(ENDED, IMAGES, UPSTREAM),
+)
 """Everything that is read at a scrape; another part of the gateway adds its group here."""

@@ -4,10 +4,14 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from typing import assert_never
 from uuid import UUID
 
+import structlog
+
 from app.billing.ledger import release_whole, settle
+from app.billing.money import format_amount
 from app.billing.usage import add_usage
 from app.jobs.events import QUEUE_CHANGED, wake, write_event, write_events
 from app.jobs.lifecycle import (
@@ -48,7 +52,9 @@ from app.jobs.moves.flags import (
 )
 from app.jobs.moves.orphans import note_orphan
 from app.jobs.moves.runs import collect_run, disown_run, doubt_run, requeue_run, start_run
-from app.kit.postgres.database import Connection, Record
+from app.kit.postgres.database import Connection, Record, once_committed
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 EXPIRED_ERROR = ("expired", "the job was not started before its time was over")
 
@@ -103,8 +109,24 @@ async def end(
     if error is not None:
         detail |= {"code": error[0], "message": error[1]}
     await write_event(connection, fence.job_id, f"job.{status}", detail)
+    once_committed(partial(_log_end, job))
     if run["slot"] is not None:
         await wake(connection, QUEUE_CHANGED)
+
+
+def _log_end(job: Record) -> None:
+    log.info(
+        "job.ended",
+        job_id=str(job["id"]),
+        status=job["status"],
+        team=job["team"],
+        account=job["account"],
+        image_count=job["image_count"],
+        amount=format_amount(job["amount"]),
+        currency=job["currency"],
+        seconds=round(float(job["seconds"]), 1),
+        code=job["error_code"],
+    )
 
 
 async def end_expired(connection: Connection, job_ids: Sequence[UUID]) -> int:
@@ -147,6 +169,7 @@ async def end_expired(connection: Connection, job_ids: Sequence[UUID]) -> int:
     code, message = EXPIRED_ERROR
     detail = {"image_count": 0, "code": code, "message": message}
     await write_events(connection, ended_ids, f"job.{JobStatus.EXPIRED}", detail)
+    once_committed(partial(log.info, "jobs.expired_unsent", jobs=len(ended_ids)))
     return len(ended_ids)
 
 
@@ -224,7 +247,12 @@ from (
 ) as kept
 where id = $1 and jobs.status is null
 returning id, team_id, key_id, model, n, image_count, unit_price, currency, amount, jobs.status,
-    finished_at
+    finished_at, error_code, extract(epoch from finished_at - created_at) as seconds,
+    (select name from teams where teams.id = jobs.team_id) as team,
+    (
+        select name from attempts join accounts on accounts.id = attempts.account_id
+        where attempts.job_id = jobs.id order by number desc limit 1
+    ) as account
 """
 
 # Whoever holds a run is about to move it: the next sweep sees what became of it.

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.kit.errors import shorten
 from app.teams.keys import hide_keys
 from app.web.connections import is_body_due
+from app.web.traffic import note_answer
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -70,7 +71,9 @@ class _Answer:
             named = (b"x-request-id", self._request_id.encode())
             added = [named, _CLOSE] if is_body_due(self._scope) else [named]
             message["headers"] = [*message.get("headers", []), *added]
-            _log_answer(self._scope, message["status"], self._began_at)
+            seconds = time.monotonic() - self._began_at
+            note_answer(self._scope, message["status"], seconds)
+            _log_answer(self._scope, message["status"], seconds)
         elif not message.get("more_body", False):
             self.is_whole = True
         await self._send(message)
@@ -86,7 +89,7 @@ def path_for_log(scope: Scope) -> str:
     return shorten(hide_keys(scope["path"]))
 
 
-def _log_answer(scope: Scope, status: int, began_at: float) -> None:
+def _log_answer(scope: Scope, status: int, seconds: float) -> None:
     if scope["method"] in QUIET_METHODS and status < SERVER_ERROR:
         return
     log.info(
@@ -94,5 +97,5 @@ def _log_answer(scope: Scope, status: int, began_at: float) -> None:
         method=scope["method"],
         path=path_for_log(scope),
         status=status,
-        milliseconds=round((time.monotonic() - began_at) * 1000, 1),
+        milliseconds=round(seconds * 1000, 1),
     )

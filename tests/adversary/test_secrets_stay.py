@@ -11,7 +11,8 @@ from sqlalchemy import make_url
 from app.accounts.directory import load_accounts
 from app.accounts.rules import NewAccount
 from app.dashscope.certificates import Certificates
-from app.dashscope.client import DashScope, make_create_http, make_query_http
+from app.dashscope.client import DashScope
+from app.dashscope.line import make_create_http, make_query_http
 from app.hooks.eventbridge import EventDesk
 from app.jobs.links import Links
 from app.kit.crypto import Vault

@@ -8,7 +8,8 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from app.dashscope.client import DashScope, make_query_http
+from app.dashscope.client import DashScope
+from app.dashscope.line import make_query_http
 from app.dashscope.outcomes import Accepted, CreateOutcome, NotSent, read_create
 from tests.dashscope.upstreams import MODEL, calling
 from tests.media.wire import Answer, Request, reply, serve

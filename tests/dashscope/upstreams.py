@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 
 from pydantic import SecretStr
 
-from app.dashscope.client import DashScope, make_create_http, make_query_http
+from app.dashscope.client import DashScope
+from app.dashscope.line import make_create_http, make_query_http
 from app.dashscope.outcomes import CreateOutcome
 from tests.media.wire import Answer, Request
 

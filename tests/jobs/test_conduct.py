@@ -9,7 +9,7 @@ from decimal import Decimal
 import pytest
 
 from app.accounts.health import UNLEARNED_PRIMING
-from app.dashscope.client import make_create_http, make_query_http
+from app.dashscope.line import make_create_http, make_query_http
 from app.jobs.core.doubts import REVIEW_CODE
 from app.jobs.engine import conduct
 from app.jobs.engine.conduct import Conductor, Orchestra, Timings

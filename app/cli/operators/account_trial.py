@@ -11,7 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.accounts.keys import open_keys
 from app.accounts.store import get_account, note_try
 from app.cli.context import in_transaction
-from app.dashscope.client import DashScope, TaskWindow, make_create_http, make_query_http
+from app.dashscope.client import DashScope, TaskWindow
+from app.dashscope.line import make_create_http, make_query_http
 from app.dashscope.outcomes import UpstreamTrouble
 from app.jobs.requests.models import DEFAULT_MODEL
 from app.kit.clock import utc_now

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -12,6 +12,7 @@ import structlog
 
 from app.accounts.directory import UpstreamAccount, load_accounts
 from app.dashscope.client import DashScope, UpstreamHttp
+from app.dashscope.outcomes import CallCounts
 from app.dashscope.sending import CREATE_BYTES_LIMIT
 from app.dashscope.upstream_clock import UpstreamClock
 from app.jobs.core.state import Rules
@@ -91,6 +92,7 @@ class Orchestra:
     read_input: ReadInput
     timings: Timings
     models: Sequence[str]
+    calls: CallCounts = field(default_factory=CallCounts)
 
 
 class Conductor:
@@ -113,10 +115,21 @@ class Conductor:
                     log.warning("conductor.database_lost", error=type(error).__name__)
                 except Exception:
                     log.exception("conductor.step_failed")
+                await self._tell_calls()
                 await wait_for_any(ending, seconds=REFRESH_SECONDS)
         finally:
             self._dismiss(list(self._sections))
             await asyncio.gather(*self._leaving.values(), return_exceptions=True)
+
+    async def _tell_calls(self) -> None:
+        """Add to the table what has been called since; what cannot be added is kept."""
+        taken = self._orchestra.calls.take()
+        if not taken:
+            return
+        try:
+            await self._orchestra.pool.executemany(_ADD_CALLS, taken)
+        except CONNECTION_TROUBLE:
+            self._orchestra.calls.put_back(taken)
 
     async def _arrange(self, accounts: Sequence[UpstreamAccount]) -> None:
         """An account whose loops still end what they have begun holds up no other."""
@@ -176,6 +189,7 @@ class Section:
                 orchestra.creates,
                 slowest_bytes_per_second=timings.slowest_bytes_per_second,
                 clock=clock,
+                calls=orchestra.calls,
             )
             for lane in account.lanes
         ]
@@ -259,3 +273,9 @@ async def _ensure_paces(orchestra: Orchestra, account: UpstreamAccount) -> None:
         "insert into account_paces (account_id, model) values ($1, $2) on conflict do nothing",
         [(account.id, model) for model in orchestra.models],
     )
+
+
+_ADD_CALLS = """
+insert into upstream_calls (call, answer, calls) values ($1, $2, $3)
+on conflict (call, answer) do update set calls = upstream_calls.calls + excluded.calls
+"""

@@ -4,7 +4,17 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, Double, ForeignKey, Index, SmallInteger, Text, func, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Double,
+    ForeignKey,
+    Index,
+    SmallInteger,
+    Text,
+    func,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.billing.tables import AMOUNT
@@ -74,3 +84,13 @@ class Orphan(Base):
     settled_at: Mapped[datetime | None]
     image_count: Mapped[int | None] = mapped_column(SmallInteger)
     amount: Mapped[Decimal | None] = mapped_column(AMOUNT)
+
+
+class UpstreamCalls(Base):
+    """How often the upstream was called, by call and answer; workers add to it."""
+
+    __tablename__ = "upstream_calls"
+
+    call: Mapped[str] = mapped_column(Text, primary_key=True)
+    answer: Mapped[str] = mapped_column(Text, primary_key=True)
+    calls: Mapped[int] = mapped_column(BigInteger, server_default="0")

@@ -1,8 +1,9 @@
 """Postgres twice over one URL: SQLAlchemy for the slices, asyncpg for the hot statements."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -75,6 +76,11 @@ class Base(DeclarativeBase):
 
     metadata = MetaData(naming_convention=NAMING)
     type_annotation_map = {datetime: DateTime(timezone=True)}  # noqa: RUF012
+
+
+_once_committed: ContextVar[list[Callable[[], None]] | None] = ContextVar(
+    "once_committed", default=None
+)
 
 
 def to_asyncpg_dsn(url: str) -> str:
@@ -177,8 +183,24 @@ async def prepare_connection(connection: Connection) -> None:
 @asynccontextmanager
 async def transaction(pool: Pool) -> AsyncIterator[Connection]:
     """One short transaction; nothing that waits for a network or a disk belongs inside."""
-    async with pool.acquire() as connection, connection.transaction():
-        yield connection
+    said: list[Callable[[], None]] = []
+    token = _once_committed.set(said)
+    try:
+        async with pool.acquire() as connection, connection.transaction():
+            yield connection
+    finally:
+        _once_committed.reset(token)
+    for say in said:
+        say()
+
+
+def once_committed(say: Callable[[], None]) -> None:
+    """Log, or count, what this transaction has done, once it has; never what was rolled back."""
+    said = _once_committed.get()
+    if said is None:
+        say()
+    else:
+        said.append(say)
 
 
 @asynccontextmanager

@@ -5,6 +5,7 @@ process) is disconnected by Postgres itself, so that another process can take ov
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -26,15 +27,16 @@ async def lead(
     lock: int,
     duty: Callable[[asyncio.Event], Coroutine[Any, Any, None]],
     stop: asyncio.Event,
+    level: int = logging.INFO,
 ) -> None:
-    """Do the duty whenever this process holds the lock, until `stop`.
+    """Do the duty whenever this process holds the lock, until `stop`; told at that level.
 
     The duty gets an event that is set when it must end: at `stop`, or when the lock is lost. One
     that fails is logged, and taken up again by whoever gets the lock next.
     """
 
     async def lead_once() -> bool:
-        await _lead_on_one_connection(url, lock, duty, stop)
+        await _lead_on_one_connection(url, lock, duty, stop, level)
         return True
 
     await run_loop(lead_once, name="lead", stop=stop)
@@ -45,6 +47,7 @@ async def _lead_on_one_connection(
     lock: int,
     duty: Callable[[asyncio.Event], Coroutine[Any, Any, None]],
     stop: asyncio.Event,
+    level: int,
 ) -> None:
     try:
         connection = await connect(url)
@@ -53,7 +56,7 @@ async def _lead_on_one_connection(
         return
     try:
         await connection.execute(f"set idle_session_timeout = '{SILENCE_LIMIT_SECONDS}s'")
-        await _lead_while_connected(connection, lock, duty, stop)
+        await _lead_while_connected(connection, lock, duty, stop, level)
     except (*CONNECTION_TROUBLE, TimeoutError) as error:
         log.warning("leader.connection_lost", error=type(error).__name__)
     finally:
@@ -65,6 +68,7 @@ async def _lead_while_connected(
     lock: int,
     duty: Callable[[asyncio.Event], Coroutine[Any, Any, None]],
     stop: asyncio.Event,
+    level: int,
 ) -> None:
     while not stop.is_set():
         if await connection.fetchval("select pg_try_advisory_lock($1)", lock):
@@ -72,7 +76,7 @@ async def _lead_while_connected(
         await wait_for_any(stop, seconds=RETRY_SECONDS)
     if stop.is_set():
         return
-    log.info("leader.elected", lock=hex(lock))
+    log.log(level, "leader.elected", lock=hex(lock))
     ending = asyncio.Event()
     on_duty = asyncio.create_task(duty(ending))
     try:
@@ -80,7 +84,7 @@ async def _lead_while_connected(
     finally:
         ending.set()
         await on_duty
-    log.info("leader.resigned", lock=hex(lock))
+    log.log(level, "leader.resigned", lock=hex(lock))
 
 
 async def _beat(connection: Connection, on_duty: asyncio.Task[None], stop: asyncio.Event) -> None:

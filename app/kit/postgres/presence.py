@@ -1,6 +1,7 @@
 """A process's sign of life in Postgres: an advisory lock that is gone when the process is."""
 
 import asyncio
+import logging
 import random
 
 from app.kit.postgres.leader import lead
@@ -17,7 +18,9 @@ class Presence:
         self.number = random.SystemRandom().randrange(1, 2**31)
 
     async def run(self, stop: asyncio.Event) -> None:
-        await lead(self._url, lock=PRESENCE_SPACE << 32 | self.number, duty=_stay, stop=stop)
+        lock = PRESENCE_SPACE << 32 | self.number
+        # Each process has its own: there is nobody to be elected over.
+        await lead(self._url, lock=lock, duty=_stay, stop=stop, level=logging.DEBUG)
 
 
 async def _stay(ending: asyncio.Event) -> None:
