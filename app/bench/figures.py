@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+MEETS, MISSES = "meets", "MISSES"
+
 
 @dataclass(frozen=True, slots=True)
 class Goal:
@@ -66,7 +68,7 @@ class Figure:
         judged = self.ratio if self.is_goal_of_ratio else self.result
         if self.goal is None or judged is None:
             return ""
-        return "meets" if self.goal.is_met_by(judged) else "MISSES"
+        return MEETS if self.goal.is_met_by(judged) else MISSES
 
     def to_row(self) -> dict[str, Any]:
         """The line as text, by column."""

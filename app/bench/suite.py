@@ -12,7 +12,7 @@ from statistics import median
 from app.bench.drain import measure_drain
 from app.bench.effort import Effort
 from app.bench.fairness import measure_fairness
-from app.bench.figures import Figure
+from app.bench.figures import MISSES, Figure
 from app.bench.growth import measure_growth
 from app.bench.kills import measure_kills
 from app.bench.memory import measure_memory
@@ -45,6 +45,13 @@ class Outcome:
     """What the machine was like at the end of each measure."""
     figures: list[Figure] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+    """The whole run, its databases and processes included."""
+
+    @property
+    def missed(self) -> list[Figure]:
+        """What was found beyond its goal."""
+        return [figure for figure in self.figures if figure.verdict == MISSES]
 
 
 def list_measures(seeds: range | None = None) -> tuple[Measure, ...]:
@@ -93,6 +100,7 @@ async def run_measures(
 ) -> Outcome:
     """One after the other; one that fails does not take the others with it."""
     outcome = Outcome(effort)
+    run_began = time.monotonic()
     async with open_arena(server_url, pg_bin=pg_bin) as arena:
         for measure in measures:
             numbers = ", ".join(measure.numbers)
@@ -106,6 +114,7 @@ async def run_measures(
             else:
                 outcome.conditions[numbers] = describe_machine()
                 say(f"measure {numbers} took {time.monotonic() - began:.0f} s")
+    outcome.seconds = time.monotonic() - run_began
     return outcome
 
 

@@ -28,7 +28,10 @@ def bench(
     seeds: Annotated[str | None, typer.Option(help="Seeds of the kill storm: 7, or 1-50.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure this machine's gateway, on databases and processes of its own."""
+    """Measure this machine's gateway, on databases and processes of its own.
+
+    Exit 1 where a measure fails or misses its goal.
+    """
     if quick and full:
         raise _refuse("quick", "cannot be had together with --full: choose one of them")
     effort = Effort.QUICK if quick else Effort.FULL if full else Effort.USUAL
@@ -45,7 +48,10 @@ def bench(
         )
     )
     _print(outcome, as_json=as_json)
-    raise typer.Exit(1 if outcome.failures else 0)
+    for figure in outcome.missed:
+        say(f"{figure.number}: {figure.measure} misses its goal.")
+    say(f"All of it took {outcome.seconds:.0f} s.")
+    raise typer.Exit(1 if outcome.failures or outcome.missed else 0)
 
 
 def parse_seeds(text: str | None) -> range | None:
@@ -67,6 +73,7 @@ def _print(outcome: Outcome, *, as_json: bool) -> None:
                 "conditions": outcome.conditions,
                 "figures": [figure.to_document() for figure in outcome.figures],
                 "failures": outcome.failures,
+                "seconds": round(outcome.seconds, 1),
             }
         )
         return

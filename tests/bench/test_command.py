@@ -1,8 +1,11 @@
 """The command `bench`: what it takes, what it refuses, what it prints."""
 
+import orjson
 import pytest
 
-from app.bench.suite import choose, list_measures
+from app.bench.effort import Effort
+from app.bench.figures import Figure, Goal
+from app.bench.suite import Outcome, choose, list_measures
 from app.cli.bench import parse_seeds
 from app.kit.errors import InvalidRequest
 from tests.cli.conftest import Run, home, run_bare
@@ -58,9 +61,29 @@ def test_a_measure_comes_as_json_and_says_what_it_was_measured_on(
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", server_url)
 
-    document = run_bare("bench", "--only", "6", "--quick", "--json").document
+    document = orjson.loads(run_bare("bench", "--only", "6", "--quick", "--json").out)
 
     (figure,) = document["figures"]
     assert (figure["number"], figure["unit"], document["effort"]) == ("6", "MB/s", "quick")
     assert "cores, load" in document["conditions"]["6"]
     assert document["failures"] == {}
+
+
+def make_figure(result: float) -> Figure:
+    return Figure(number="4", measure="a measure", result=result, goal=Goal(high=1.0))
+
+
+@pytest.mark.parametrize(("result", "code"), [(0.5, 0), (2.0, 1)])
+def test_a_missed_goal_is_named_and_ends_with_1(
+    run_bare: Run, monkeypatch: pytest.MonkeyPatch, result: float, code: int
+) -> None:
+    async def run(*_: object, **__: object) -> Outcome:
+        return Outcome(Effort.QUICK, figures=[make_figure(result)], seconds=61.2)
+
+    monkeypatch.setattr("app.cli.bench.run_measures", run)
+
+    outcome = run_bare("bench", "--quick")
+
+    assert outcome.code == code
+    assert ("4: a measure misses its goal." in outcome.err) == bool(code)
+    assert "All of it took 61 s." in outcome.err
