@@ -1,6 +1,7 @@
 """What a picture is and whether it is whole, told from its bytes (pure)."""
 
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from io import BytesIO
@@ -11,14 +12,23 @@ from PIL import BmpImagePlugin, ImageFile, JpegImagePlugin, PngImagePlugin, WebP
 from PIL.Image import DecompressionBombError
 
 from app.kit.errors import GatewayError, InvalidRequest
-from app.media.segments import SEGMENTS_LIMIT, TooManySegments, check_segments
+from app.media.structure import (
+    PNG_SIGNATURE,
+    SEGMENTS_LIMIT,
+    BrokenStructure,
+    Size,
+    TooManySegments,
+    check_webp,
+    measure_bmp,
+    measure_jpeg,
+    measure_png,
+)
 
 ACCEPTED_FORMATS = "JPEG, PNG, BMP or WEBP"
 DECODED_PIXELS_LIMIT = 25_000_000
 """A gigabyte would be taken for some 60 million; the upstream draws 2 million."""
 SCANS_LIMIT = 200
 """A progressive JPEG has some ten, and each costs as much as the whole picture."""
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 _READERS: tuple[tuple[bytes, int, str, type[ImageFile.ImageFile]], ...] = (
     (PNG_SIGNATURE, 0, "image/png", PngImagePlugin.PngImageFile),
@@ -26,17 +36,34 @@ _READERS: tuple[tuple[bytes, int, str, type[ImageFile.ImageFile]], ...] = (
     (b"WEBP", 8, "image/webp", WebPImagePlugin.WebPImageFile),
     (b"BM", 0, "image/bmp", BmpImagePlugin.BmpImageFile),
 )
+_MEASURES: dict[str, Callable[[bytes], Size]] = {
+    "image/png": measure_png,
+    "image/jpeg": measure_jpeg,
+    "image/bmp": measure_bmp,
+}
+"""The size of a WEBP is told by its decoder, which has no limit that a real picture passes."""
+
 _OTHER_FORMATS: tuple[tuple[bytes, int, str], ...] = (
     (b"GIF8", 0, "GIF"),
     (b"II*\x00", 0, "TIFF"),
     (b"MM\x00*", 0, "TIFF"),
-    (b"ftypavi", 4, "AVIF"),
-    (b"ftyphei", 4, "HEIC"),
-    (b"ftypmif1", 4, "HEIC"),
+    (b"II+\x00", 0, "BigTIFF"),
+    (b"MM\x00+", 0, "BigTIFF"),
     (b"8BPS", 0, "PSD"),
     (b"%PDF", 0, "PDF"),
     (b"\x00\x00\x01\x00", 0, "ICO"),
+    (b"\xff\x0a", 0, "JPEG XL"),
+    (b"JXL \r\n\x87\n", 4, "JPEG XL"),
+    (b"\xff\x4f\xff\x51", 0, "JPEG 2000"),
+    (b"jP  \r\n\x87\n", 4, "JPEG 2000"),
 )
+_BRANDS: tuple[tuple[frozenset[bytes], str], ...] = (
+    (frozenset({b"avif", b"avis", b"avio"}), "AVIF"),
+    (frozenset(b"heic heix heim heis hevc hevx hevm hevs".split()), "HEIC"),
+    (frozenset({b"mif1", b"mif2", b"msf1", b"miaf"}), "HEIF"),
+)
+"""The most telling first: what a file is coded with may stand behind what it is like."""
+_BRANDS_LOOKED_AT = 32
 _CHUNK_HEAD = Struct(">I4s")
 _CHUNK_CRC = Struct(">I")
 _CHUNK_OVERHEAD = 12
@@ -69,18 +96,12 @@ class ImageFacts:
 
 
 def inspect_image(content: bytes) -> ImageFacts:
-    """Read the header only; an animation counts as its canvas. UnreadableImage if it is none."""
+    """Tell size and wholeness, decoding nothing; UnreadableImage if it is none that is taken.
+
+    An animation counts as its canvas; what stands behind the end of a picture does no harm.
+    """
     content_type, reader = _find_reader(content)
-    try:
-        check_segments(content, content_type)
-    except TooManySegments:
-        raise UnreadableImage(
-            f"its header has more than {SEGMENTS_LIMIT} segments or far too much padding; export "
-            "the image anew",
-            code="damaged_image",
-        ) from None
-    with _open(reader, content) as picture:
-        width, height = picture.size
+    width, height = _measure(content, content_type, reader)
     digest = sha256(content).hexdigest()
     return ImageFacts(content_type, width, height, len(content), digest)
 
@@ -95,13 +116,14 @@ def verify_picture(content: bytes, expected_length: int | None) -> ImageFacts:
         raise CorruptImage("the body is empty")
     if expected_length is not None and len(content) != expected_length:
         raise CorruptImage(f"{len(content)} bytes came, {expected_length} were announced")
+    is_png = content.startswith(PNG_SIGNATURE)
+    if is_png:
+        check_png(content)
     try:
         facts = inspect_image(content)
     except UnreadableImage as unreadable:
         raise CorruptImage(unreadable.message) from unreadable
-    if facts.content_type == "image/png":
-        check_png(content)
-    else:
+    if not is_png:
         _decode(content, facts)
     return facts
 
@@ -150,11 +172,26 @@ def _find_reader(content: bytes) -> tuple[str, type[ImageFile.ImageFile]]:
             return content_type, reader
     for magic, at, name in _OTHER_FORMATS:
         if content.startswith(magic, at):
-            raise UnreadableImage(
-                f"{name} is not accepted; convert it to {ACCEPTED_FORMATS}",
-                code="unsupported_format",
-            )
+            raise _not_accepted(name)
+    if content.startswith(b"ftyp", 4):
+        raise _not_accepted(_name_brands(content))
     raise UnreadableImage(_describe_other(content), code="not_an_image")
+
+
+def _name_brands(content: bytes) -> str:
+    """Of the family of MP4: the brand it is made for, and those that it is compatible with."""
+    box_bytes = min(int.from_bytes(content[:4]), 16 + 4 * _BRANDS_LOOKED_AT)
+    brands = {content[at : at + 4] for at in (8, *range(16, box_bytes, 4))}
+    for known, name in _BRANDS:
+        if brands & known:
+            return name
+    return "MP4 or MOV (a video)"
+
+
+def _not_accepted(name: str) -> UnreadableImage:
+    return UnreadableImage(
+        f"{name} is not accepted; convert it to {ACCEPTED_FORMATS}", code="unsupported_format"
+    )
 
 
 def _describe_other(content: bytes) -> str:
@@ -163,6 +200,27 @@ def _describe_other(content: bytes) -> str:
     if content[:512].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         return f"it is an HTML, XML or SVG document, not {ACCEPTED_FORMATS}"
     return f"it does not begin like {ACCEPTED_FORMATS}"
+
+
+def _measure(content: bytes, content_type: str, reader: type[ImageFile.ImageFile]) -> Size:
+    measure = _MEASURES.get(content_type)
+    try:
+        if measure is not None:
+            return measure(content)
+        check_webp(content)
+    except TooManySegments:
+        raise UnreadableImage(
+            f"its header has more than {SEGMENTS_LIMIT} segments or far too much padding; export "
+            "the image anew",
+            code="damaged_image",
+        ) from None
+    except BrokenStructure as broken:
+        raise UnreadableImage(
+            f"it {broken}: it is damaged or was cut off; send it whole, or export it anew",
+            code="damaged_image",
+        ) from None
+    with _open(reader, content) as picture:
+        return picture.size
 
 
 def _open(reader: type[ImageFile.ImageFile], content: bytes) -> ImageFile.ImageFile:

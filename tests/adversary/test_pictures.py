@@ -11,13 +11,12 @@ from PIL import Image
 
 from app.media.data_uri import BadDataUri, parse_data_uri
 from app.media.inspect import (
-    PNG_SIGNATURE,
     CorruptImage,
     UnreadableImage,
     inspect_image,
     verify_picture,
 )
-from app.media.segments import PADDING_BYTES_LIMIT, SEGMENTS_LIMIT
+from app.media.structure import PADDING_BYTES_LIMIT, PNG_SIGNATURE, SEGMENTS_LIMIT
 from tests.media.images import make_chunk, make_image
 
 LONG = 10 * 1024 * 1024

@@ -29,9 +29,9 @@ from tests.media.images import (
 
 WHOLE_PNG = make_noise("PNG", 40, 30)
 SAMPLES = {kind: make_noise(kind, 64, 48) for kind in CONTENT_TYPES}
-SMALL_BMP = make_image("BMP", 1, 1)
-BMP_BOMB = SMALL_BMP[:18] + struct.pack("<ii", 9000, 9000) + SMALL_BMP[26:]
-BIG_WEBP = b"RIFF\x20\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0" + b"\xfe\x3f\x00" * 2 + b"\0" * 8
+JPEG = make_image("JPEG", 64, 48)
+BOMB = JPEG.replace(struct.pack(">HH", 48, 64), struct.pack(">HH", 9000, 9000))
+BIG_WEBP = b"RIFF\x1e\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0" + b"\xfe\x3f\x00" * 2 + b"\0" * 8
 
 
 @pytest.mark.parametrize("kind", CONTENT_TYPES)
@@ -42,15 +42,6 @@ def test_each_accepted_format_is_known_by_its_bytes(kind: str) -> None:
 
     digest = sha256(content).hexdigest()
     assert facts == ImageFacts(CONTENT_TYPES[kind], 640, 480, len(content), digest)
-
-
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP"])
-def test_only_the_header_is_read(kind: str) -> None:
-    content = make_noise(kind, 500, 400)
-
-    facts = inspect_image(content[: len(content) // 2])
-
-    assert (facts.width, facts.height) == (500, 400)
 
 
 def test_orientation_does_not_turn_the_sides() -> None:
@@ -192,7 +183,7 @@ def test_result_without_its_end_is_corrupt(kind: str, share: float) -> None:
         (WHOLE_PNG, len(WHOLE_PNG) + 1, f"{len(WHOLE_PNG) + 1} were announced"),
         (b"<html>expired</html>", 20, "HTML"),
         (make_image("GIF"), None, "GIF"),
-        (BMP_BOMB, None, "9000x9000 px is too large"),
+        (BOMB, None, "9000x9000 px is too large"),
     ],
 )
 def test_what_is_no_picture_is_corrupt(content: bytes, announced: int | None, words: str) -> None:
