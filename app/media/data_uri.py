@@ -1,6 +1,10 @@
-"""Pictures as text: `data:{mime};base64,{data}` to bytes and back (pure)."""
+"""Pictures as text: `data:{mime};base64,{data}` to bytes and back (pure).
+
+Source: RFC 2397 (its parameters, such as charset and name, may stand before the base64).
+"""
 
 import binascii
+import re
 from dataclasses import dataclass, field
 
 from app.media.inspect import ACCEPTED_FORMATS, UnreadableImage
@@ -9,12 +13,19 @@ PREFIX = "data:"
 ACCEPTED_TYPES = {
     "image/jpeg": "image/jpeg",
     "image/jpg": "image/jpeg",
+    "image/pjpeg": "image/jpeg",
     "image/png": "image/png",
+    "image/x-png": "image/png",
+    "image/apng": "image/png",
     "image/bmp": "image/bmp",
+    "image/x-bmp": "image/bmp",
     "image/x-ms-bmp": "image/bmp",
     "image/webp": "image/webp",
 }
-_HEAD_LENGTH_LIMIT = 100
+_HEAD_CHARACTERS_LIMIT = 1_024
+_TYPE_SHOWN_CHARACTERS = 64
+_HEAD = re.compile(r'data:([^;,"]*)((?:;(?:"[^"]*"|[^;,"])*)*),', re.IGNORECASE)
+_BASE64 = re.compile(r";\s*base64\s*(?:;|$)", re.IGNORECASE)
 _WITHOUT_WHITESPACE = dict.fromkeys(map(ord, " \t\r\n\f"))
 
 
@@ -48,8 +59,13 @@ def parse_data_uri(text: str, *, limit_bytes: int) -> DataUri:
             code="data_uri_too_long",
             limits={"max": limit_bytes, "actual": len(text)},
         )
-    head, comma, encoded = text.partition(",")
-    return DataUri(_parse_head(head + comma), _decode(encoded))
+    head = _HEAD.match(text, 0, _HEAD_CHARACTERS_LIMIT)
+    if head is None or not _BASE64.search(head[2]):
+        raise BadDataUri(
+            "it does not begin with data:{mime};base64, like data:image/png;base64,iVBORw0...",
+            code="bad_data_uri",
+        )
+    return DataUri(_parse_type(head[1]), _decode(text[head.end() :]))
 
 
 def to_data_uri(content: bytes, content_type: str) -> str:
@@ -58,20 +74,14 @@ def to_data_uri(content: bytes, content_type: str) -> str:
     return f"{PREFIX}{content_type};base64,{encoded}"
 
 
-def _parse_head(head: str) -> str:
-    words = head.lower() if len(head) <= _HEAD_LENGTH_LIMIT else ""
-    if not (words.startswith(PREFIX) and words.endswith(";base64,")):
+def _parse_type(declared: str) -> str:
+    known = ACCEPTED_TYPES.get(declared.strip().lower())
+    if known is None:
+        shown = declared.strip()[:_TYPE_SHOWN_CHARACTERS]
         raise BadDataUri(
-            "it does not begin with data:{mime};base64, like data:image/png;base64,iVBORw0...",
-            code="bad_data_uri",
+            f"its type is {shown!a}; send image/ of {ACCEPTED_FORMATS}", code="unsupported_format"
         )
-    declared = words[len(PREFIX) : -len(";base64,")].strip()
-    if declared not in ACCEPTED_TYPES:
-        raise BadDataUri(
-            f"its type is {declared!a}; send image/ of {ACCEPTED_FORMATS}",
-            code="unsupported_format",
-        )
-    return ACCEPTED_TYPES[declared]
+    return known
 
 
 def _decode(encoded: str) -> bytes:

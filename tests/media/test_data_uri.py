@@ -30,9 +30,17 @@ def test_text_is_what_the_standard_library_would_write() -> None:
         "data:image/png;base64,AAEC\r\nAwQF\r\n",
         "data:image/png;base64, AAECAwQF",
         "DATA:Image/PNG;BASE64,AAECAwQF",
+        "data:image/png;charset=utf-8;base64,AAECAwQF",
+        "data:image/png;name=a.jpg;base64,AAECAwQF",
+        'data:image/png;name="a, b; c.jpg";charset=utf-8;base64,AAECAwQF',
+        "data:image/png;name=\u56fe.png;base64,AAECAwQF",
+        "data:image/png;name=%E5%9B%BE.png;base64,AAECAwQF",
+        "data:image/png ; charset=utf-8 ; base64 ,AAECAwQF",
+        "data:image/png;base64;charset=utf-8,AAECAwQF",
+        "data:image/png;name=" + "a" * 255 + ".png;base64,AAECAwQF",
     ],
 )
-def test_wrapped_lines_and_upper_case_are_let_through(text: str) -> None:
+def test_parameters_wrapped_lines_and_upper_case_are_let_through(text: str) -> None:
     assert parse_data_uri(text, limit_bytes=LIMIT).content == bytes(range(6))
 
 
@@ -45,7 +53,9 @@ def test_wrapped_lines_and_upper_case_are_let_through(text: str) -> None:
         ("data:image/png;base64,図図図図", "not_base64", "ASCII"),
         ("data:image/png,AAEC", "bad_data_uri", "begin with data:"),
         ("data:image/png;base64", "bad_data_uri", "begin with data:"),
-        ("data:" + "x" * 200 + ";base64,AAEC", "bad_data_uri", "begin with data:"),
+        ("data:image/png;base64x,AAEC", "bad_data_uri", "begin with data:"),
+        ('data:image/png;name="a;base64,AAEC', "bad_data_uri", "begin with data:"),
+        ("data:" + "x" * 200 + ";base64,AAEC", "unsupported_format", f"'{'x' * 64}';"),
         ("data:;base64,AAEC", "unsupported_format", "JPEG, PNG, BMP or WEBP"),
         ("data:image/gif;base64,AAEC", "unsupported_format", "image/gif"),
         ("data:text/html;base64,AAEC", "unsupported_format", "text/html"),
@@ -70,6 +80,11 @@ def test_limit_is_on_the_encoded_text() -> None:
 
     assert refusal.value.code == "data_uri_too_long"
     assert refusal.value.limits == {"max": len(at_limit) - 1, "actual": len(at_limit)}
+
+
+def test_parameters_end_somewhere() -> None:
+    with pytest.raises(BadDataUri, match="does not begin with data:"):
+        parse_data_uri(f"data:image/png;name={'x' * 1024};base64,AAEC", limit_bytes=2000)
 
 
 @given(text=st.text(st.characters()))
