@@ -45,13 +45,16 @@ NO_INPUT = {
     *("a port with a plus", "a port of others' digits", "port nothing"),
     *("a backslash", "a backslash behind the upstream", "backslashes for slashes"),
     *("a tab in the host", "a line feed in the host", "a line feed in the scheme"),
-    *("a space in front", "a control character in front"),
+    *("a control character in front", "a soft hyphen"),
     *("a header in the path", "a header behind the upstream"),
     *("brackets around v4", "a bracket that stays open", "brackets within brackets"),
     *("a file", "a file on a host", "FTP", "gopher", "a socket", "a jar"),
     *("no slashes", "one slash", "three slashes", "no scheme"),
 }
 """What is no address of a picture, whoever would fetch it."""
+
+IN_SMALL_LETTERS = {"localhost in other letters", "a space in front", "another scheme's letters"}
+"""What goes upstream cleaned: the upstream reads no other spelling."""
 
 OF_THE_UPSTREAM = {
     *("a fragment behind the upstream", "a query behind the upstream"),
@@ -97,7 +100,9 @@ def test_an_input_is_refused_or_goes_upstream_as_it_is(trap: Trap, number: int, 
     statuses = trap.answers[number].status_code, trap.wire_answers[number].status_code
 
     assert statuses == ((422, 400) if name in NO_INPUT else (200, 200))
-    assert (trap.evil.addresses[number] in trap.list_sent()) is (name not in NO_INPUT)
+    address = trap.evil.addresses[number]
+    sent = address.strip().lower() if name in IN_SMALL_LETTERS else address
+    assert (sent in trap.list_sent()) is (name not in NO_INPUT)
 
 
 @pytest.mark.parametrize("number", NUMBERS, ids=HOSTILE)

@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from app.jobs.requests.parse_native import parse_native
+from app.kit.errors import InvalidRequest
 from app.media.data_uri import BadDataUri, parse_data_uri
 from app.media.inspect import (
     CorruptImage,
@@ -22,6 +24,7 @@ from tests.media.images import make_chunk, make_image
 LONG = 10 * 1024 * 1024
 LIMIT_SECONDS = 0.5
 """Ten times what is wanted of a quiet machine."""
+QUICK_SECONDS = 0.02
 JPEG = make_image("JPEG", 400, 400)
 PNG = make_image("PNG", 400, 400)
 HEADER = PNG[8:33]
@@ -82,6 +85,19 @@ def test_as_many_segments_as_real_pictures_have_are_read() -> None:
     assert inspect_image(JPEG[:2] + b"\xff" * 100 + JPEG[2:]).width == 400
     texts = make_chunk(b"tEXt", b"a\x00b") * many
     assert inspect_image(PNG[:33] + texts + PNG[33:]).width == 400
+
+
+@pytest.mark.parametrize("junk", [" ", "\u3000", "\u200b"])
+def test_an_address_of_nothing_but_space_is_refused_at_once(junk: str) -> None:
+    body = {"prompt": "x", "images": [junk * LONG]}
+    taken_seconds = []
+    for _ in range(3):
+        began = time.perf_counter()
+        with pytest.raises(InvalidRequest, match=r"images\[0\]: "):
+            parse_native(body)
+        taken_seconds.append(time.perf_counter() - began)
+
+    assert min(taken_seconds) < QUICK_SECONDS
 
 
 @given(junk=st.lists(st.sampled_from([b"\xff", b"\x00", b"\xfe", b"\x00\x02", b"\xda", b"ab"])))

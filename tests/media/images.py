@@ -36,7 +36,8 @@ def make_long_uri(length: int) -> str:
     """A data URI of exactly this length: a picture, then nothing but zeros."""
     head = "data:image/png;base64,"
     content = make_image("PNG", 400, 400).ljust((length - len(head)) // 4 * 3, b"\0")
-    return to_data_uri(content, "image/png").ljust(length)
+    encoded = to_data_uri(content, "image/png").removeprefix(head)
+    return head + encoded.rjust(length - len(head))
 
 
 def make_noise(kind: str = "PNG", width: int = 640, height: int = 480, seed: int = 1) -> bytes:

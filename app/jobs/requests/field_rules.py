@@ -22,7 +22,8 @@ _SIZE = re.compile(r"([1-9][0-9]{0,5})[*x]([1-9][0-9]{0,5})")
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """One object of a request. Lenient reading coerces and cuts as the upstream does.
+    """One object of a request. Lenient reading coerces and cuts as the upstream does, and takes
+    the empty string of a form left blank for a field that is not given.
 
     A fault is noted and a stand-in returned, so that all are found before `refuse_faults`.
     """
@@ -58,14 +59,21 @@ class Fields:
         inner = value if isinstance(value, Mapping) else {}
         return Fields(inner, (*self.loc, name), self.lenient, self.problems)
 
-    def refuse_unknown(self, known: frozenset[str]) -> None:
+    def refuse_unknown(self, known: frozenset[str], advices: Mapping[str, str]) -> None:
+        """`advices` say what to write in place of names that are known from elsewhere."""
         names = sorted(known)
         unknown = (name for name in self.values if name not in known)
         for name in islice(unknown, UNKNOWN_FIELDS_SHOWN):
             shown = show(name)
             close = get_close_matches(shown, names, n=1)
             advice = f"did you mean {close[0]}?" if close else f"known are {', '.join(names)}"
+            advice = advices.get(name, advice)
             self.note(shown, "unknown_field", f"is not a field of this request; {advice}")
+
+    def scalar(self, name: str) -> object:
+        """None when it is missing or null, and where reading is lenient, when it is empty."""
+        value = self.values.get(name)
+        return None if self.lenient and value == "" else value
 
     def text(self, name: str, *, longest: int) -> str | None:
         """None when it is missing, null or empty."""
@@ -104,8 +112,8 @@ class Fields:
         return value or ""
 
     def integer(self, name: str, bounds: Range) -> int | None:
-        """None when it is missing or null."""
-        value = self.values.get(name)
+        """None when it is not given."""
+        value = self.scalar(name)
         if value is None:
             return None
         number = _to_integer(value) if self.lenient else value
@@ -127,7 +135,7 @@ class Fields:
         return number
 
     def boolean(self, name: str, *, default: bool) -> bool:
-        value = self.values.get(name)
+        value = self.scalar(name)
         if self.lenient and isinstance(value, str) and value.lower() in {"true", "false"}:
             return value.lower() == "true"
         if value is None or isinstance(value, bool):
@@ -148,8 +156,8 @@ class Fields:
 
     def size(self, name: str, rules: ModelRules) -> str | None:
         """Normalised to "W*H"; "WxH" is understood as well."""
-        value = self.values.get(name)
-        if value is None or (self.lenient and value == ""):
+        value = self.scalar(name)
+        if value is None:
             return None
         match = _SIZE.fullmatch(value) if isinstance(value, str) else None
         if match is None:

@@ -1,37 +1,32 @@
 """The input images of a request: where they come from and what they must be (pure)."""
 
 import re
-from urllib.parse import urlsplit
 from uuid import UUID
 
-from app.jobs.requests.edit import (
-    FILE_ID_PREFIX,
-    FileImage,
-    ImageInput,
-    InlineImage,
-    OssImage,
-    UrlImage,
+from app.jobs.requests.addresses import BadImage, find_before_scheme, parse_url, trim_address
+from app.jobs.requests.edit import FILE_ID_PREFIX, FileImage, ImageInput, InlineImage, OssImage
+from app.jobs.requests.field_rules import (
+    Fields,
+    Loc,
+    find_unstorable,
+    name_type,
+    show_aspect,
+    show_value,
 )
-from app.jobs.requests.field_rules import Fields, Loc, find_unstorable, name_type, show_aspect
 from app.jobs.requests.models import DEFAULT_MODEL, ModelRules
 from app.kit.errors import FieldProblem
 from app.media.data_uri import BadDataUri, parse_data_uri
 from app.media.inspect import ImageFacts, UnreadableImage, inspect_image
 
-URL_CHARACTERS = 2048
 OSS_PREFIX = "oss://"
+OTHER_NAMES = (
+    *("base_image_url", "mask_image_url", "function", "messages"),
+    *("image", "image_url", "image_urls", "img", "img_url", "ref_image", "ref_images_url"),
+)
+"""Where other models, and other APIs, have their images."""
 
 _FILE_REF = re.compile(FILE_ID_PREFIX + "[0-9a-f]{32}")
-_UNSAFE_IN_URL = re.compile(r"[\x00-\x20\x7f\\]")
 _LONGEST_PATH = 1024
-
-
-class _Refused(Exception):
-    """One image's fault, on its way to the list of problems."""
-
-    def __init__(self, code: str, message: str, **limits: object) -> None:
-        super().__init__(message)
-        self.code, self.message, self.limits = code, message, limits
 
 
 def read_images(fields: Fields, rules: ModelRules) -> tuple[ImageInput, ...]:
@@ -46,7 +41,7 @@ def read_images(fields: Fields, rules: ModelRules) -> tuple[ImageInput, ...]:
         fields.note(
             "images",
             "missing" if count == 0 else "too_many",
-            f"has {count} images; give {smallest} to {largest}",
+            f"has {count} images; give {smallest} to {largest}{_advise(fields, count)}",
             min=smallest,
             max=largest,
             actual=count,
@@ -89,7 +84,7 @@ def _read_image(fields: Fields, index: int, item: object, rules: ModelRules) -> 
     loc = (*fields.loc, "images", index)
     try:
         image = _parse_image(item, rules, is_dashscope=fields.lenient)
-    except _Refused as fault:
+    except BadImage as fault:
         fields.problems.append(FieldProblem(loc, fault.code, fault.message, fault.limits))
         return None
     if isinstance(image, InlineImage):
@@ -97,22 +92,35 @@ def _read_image(fields: Fields, index: int, item: object, rules: ModelRules) -> 
     return image
 
 
+def _advise(fields: Fields, count: int) -> str:
+    """What to write in place of the fields of another model, if that is why there are none."""
+    others = [f'"{name}"' for name in OTHER_NAMES if count == 0 and name in fields.values]
+    if not others:
+        return ""
+    told = f"{', '.join(others)} {'is' if len(others) == 1 else 'are'} not of this model"
+    return f'; {told}: write "images": ["https://..."] and say in the prompt what to change'
+
+
 def _parse_image(item: object, rules: ModelRules, *, is_dashscope: bool) -> ImageInput:
     if not isinstance(item, str):
-        raise _Refused("wrong_type", f"must be a string, not {name_type(item)}")
-    scheme = item[:8].partition(":")[0].lower()
+        raise BadImage(
+            "wrong_type",
+            f"must be a string, not {name_type(item)}: give the URL or the data URI by itself",
+        )
+    text = trim_address(item)
+    scheme = text[:8].partition(":")[0].lower()
     if scheme == "data":
-        return _parse_inline(item, rules)
-    fault = find_unstorable(item[:_LONGEST_PATH])
+        return _parse_inline(text, rules)
+    fault = find_unstorable(text[:_LONGEST_PATH])
     if fault:
-        raise _Refused("unstorable", fault)
+        raise BadImage("unstorable", fault)
     if scheme in {"http", "https"}:
-        return _parse_url(item)
-    if is_dashscope and item.startswith(OSS_PREFIX):
-        return _parse_oss(item)
-    if not is_dashscope and item.startswith(FILE_ID_PREFIX):
-        return _parse_file_ref(item)
-    raise _not_an_address(item, is_dashscope=is_dashscope)
+        return parse_url(text)
+    if is_dashscope and text[: len(OSS_PREFIX)].lower() == OSS_PREFIX:
+        return _parse_oss(text)
+    if not is_dashscope and text.startswith(FILE_ID_PREFIX):
+        return _parse_file_ref(text)
+    raise _not_an_address(text, is_dashscope=is_dashscope)
 
 
 def _parse_inline(text: str, rules: ModelRules) -> InlineImage:
@@ -120,40 +128,15 @@ def _parse_inline(text: str, rules: ModelRules) -> InlineImage:
         content = parse_data_uri(text, limit_bytes=rules.encoded_image_bytes).content
         return InlineImage(content, inspect_image(content))
     except BadDataUri as fault:
-        raise _Refused(fault.code, fault.message, **fault.limits) from None
+        raise BadImage(fault.code, fault.message, **fault.limits) from None
     except UnreadableImage as fault:
-        raise _Refused(fault.code, fault.message) from None
-
-
-def _parse_url(text: str) -> UrlImage:
-    if len(text) > URL_CHARACTERS:
-        raise _Refused(
-            "url_too_long",
-            f"is a URL of {len(text)} characters, above {URL_CHARACTERS}; shorten it",
-            max=URL_CHARACTERS,
-            actual=len(text),
-        )
-    if _UNSAFE_IN_URL.search(text):
-        raise _Refused("bad_url", "has white space, control characters or \\ in it; encode them")
-    fault = find_unstorable(text)
-    if fault:
-        raise _Refused("unstorable", fault)
-    try:
-        parts = urlsplit(text)
-        is_whole = bool(parts.hostname) and parts.port != 0
-    except ValueError as error:
-        raise _Refused("bad_url", f"is no URL: {error}") from None
-    if not is_whole:
-        raise _Refused("bad_url", "is a URL without a host")
-    if "@" in parts.netloc:
-        raise _Refused("bad_url", "has a user name in it; use a signed URL or upload the file")
-    return UrlImage(text)
+        raise BadImage(fault.code, fault.message) from None
 
 
 def _parse_oss(text: str) -> OssImage:
-    key = text.removeprefix(OSS_PREFIX)
+    key = text[len(OSS_PREFIX) :]
     if not 1 <= len(key) <= _LONGEST_PATH:
-        raise _Refused(
+        raise BadImage(
             "bad_url",
             f"has an object key of {len(key)} characters; it must be 1 to {_LONGEST_PATH}",
             min=1,
@@ -165,27 +148,33 @@ def _parse_oss(text: str) -> OssImage:
 
 def _parse_file_ref(text: str) -> FileImage:
     if not _FILE_REF.fullmatch(text):
-        raise _Refused(
+        raise BadImage(
             "bad_file_id",
             "is no file id: those are file_ and 32 hex digits",
         )
     return FileImage(UUID(text.removeprefix(FILE_ID_PREFIX)))
 
 
-def _not_an_address(text: str, *, is_dashscope: bool) -> _Refused:
+def _not_an_address(text: str, *, is_dashscope: bool) -> BadImage:
     upload = (
         "the SDK uploads file:// and existing paths by itself"
         if is_dashscope
         else "send the file as a data URI, or give a URL of it"
     )
+    before = find_before_scheme(text)
+    if before is not None:
+        return BadImage("bad_url", before)
     if len(text) > _LONGEST_PATH and "://" not in text[:32]:
-        return _Refused("bad_url", "looks like bare base64: put data:image/png;base64, before it")
-    if text.startswith(OSS_PREFIX):
-        return _Refused("bad_url", f"oss:// is of the DashScope door only; {upload}")
-    if text.startswith("file:") or "://" not in text:
-        return _Refused(
+        return BadImage("bad_url", "looks like bare base64: put data:image/png;base64, before it")
+    scheme, separator, _ = text.partition("://")
+    if scheme.lower() == "oss" and separator:
+        return BadImage("bad_url", f"oss:// is of the DashScope door only; {upload}")
+    if not separator or scheme.lower() == "file":
+        return BadImage(
             "local_path",
             "is neither a URL nor a data URI; if it is a local path, the file was not found where "
             f"the request was made, and it cannot be read from here: {upload}",
         )
-    return _Refused("bad_url", "its scheme must be http, https or data")
+    return BadImage(
+        "bad_url", f"its scheme is {show_value(scheme)}; it must be http, https or data"
+    )

@@ -45,6 +45,9 @@ def parse_dashscope(body: object) -> EditRequest:
 def _parse(fields: Fields) -> EditRequest:
     rules = read_model(fields, default=None)
     inputs, parameters = fields.section("input"), fields.section("parameters")
+    if "input" not in fields.values and not fields.values.keys().isdisjoint(("prompt", "images")):
+        told = 'is missing: write "input": {"prompt": ..., "images": [...]}, not side by side'
+        fields.note("input", "misplaced", told)
     n = parameters.integer("n", rules.n)
     request = EditRequest(
         model=rules.name,

@@ -4,7 +4,7 @@ import re
 
 from app.jobs.requests.edit import EditRequest, Priority
 from app.jobs.requests.field_rules import Fields, name_type, read_model, show
-from app.jobs.requests.image_rules import read_images
+from app.jobs.requests.image_rules import OTHER_NAMES, read_images
 from app.jobs.requests.models import DEFAULT_MODEL
 
 EXPIRES_RANGE_SECONDS = (60, 604_800)
@@ -12,6 +12,15 @@ METADATA_PAIRS_LIMIT = 16
 METADATA_VALUE_CHARACTERS = 500
 
 _FIELDS = frozenset(EditRequest.__dataclass_fields__)
+_OF_THE_WIRE = (
+    "it is a level of the DashScope door at /api/v1; here all fields stand side by side: "
+    '{"prompt": ..., "images": [...], "n": 1}'
+)
+_ADVICES = {
+    "input": _OF_THE_WIRE,
+    "parameters": _OF_THE_WIRE,
+    **dict.fromkeys(OTHER_NAMES, 'write "images": ["https://..."] in its place'),
+}
 _METADATA_KEY = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
@@ -19,7 +28,7 @@ def parse_native(body: object) -> EditRequest:
     """A request that the upstream's documented limits allow, else InvalidRequest."""
     fields = Fields.of(body)
     rules = read_model(fields, default=DEFAULT_MODEL)
-    fields.refuse_unknown(_FIELDS)
+    fields.refuse_unknown(_FIELDS, _ADVICES)
     request = EditRequest(
         model=rules.name,
         prompt=fields.required_text("prompt", longest=rules.prompt_characters),
