@@ -28,6 +28,8 @@ FIRST_LOOKS_AT_ONCE = 2
 """Look-ups of credentials that were never seen: a flood of them leaves the connections free."""
 CREDENTIAL_LENGTH_LIMIT = 512
 OPERATOR_TIMEZONE = "UTC"
+_OTHER_SCHEMES = frozenset({"apikey", "basic", "bearer:", "digest", "key", "negotiate", "token"})
+"""What is named when it comes in place of `Bearer`; anything else may be the key itself."""
 
 _FIND = """
 select keys.id, keys.name, keys.public_id, keys.team_id, keys.role, keys.scopes, keys.allow_ips,
@@ -165,15 +167,11 @@ def one_of(name: str, values: Sequence[str]) -> str | None:
 
 
 def read_bearer(authorization: str | None, x_api_key: str | None) -> str | None:
-    """The credential in the two headers; InvalidRequest when they disagree or are no Bearer."""
-    bearer = None
-    if authorization and authorization.strip():
-        scheme, _, bearer = authorization.strip().partition(" ")
-        bearer = bearer.strip()
-        if scheme.lower() != "bearer" or not bearer:
-            raise InvalidRequest(
-                "the Authorization header must read `Bearer <key>`", code="bad_authorization"
-            )
+    """The credential in the two headers, or None.
+
+    Raises NotAuthenticated for what is no Bearer, InvalidRequest when the headers disagree.
+    """
+    bearer = _read_authorization(authorization.strip()) if authorization else None
     plain = x_api_key.strip() if x_api_key else None
     if bearer and plain and bearer != plain:
         raise InvalidRequest(
@@ -181,6 +179,27 @@ def read_bearer(authorization: str | None, x_api_key: str | None) -> str | None:
             code="two_api_keys",
         )
     return bearer or plain or None
+
+
+def _read_authorization(text: str) -> str | None:
+    """The credential behind `Bearer`, of which no part is ever repeated."""
+    scheme, *credential = text.split(None, 1) or ("bearer",)
+    if scheme.lower() in _OTHER_SCHEMES:
+        raise _refuse_header(f"begins with {scheme}")
+    if scheme.lower() != "bearer":
+        raise _refuse_header("has no `Bearer` in front of the key")
+    if not credential:
+        return None
+    if credential[0].split(None, 1)[0].lower() == "bearer":
+        raise _refuse_header("says `Bearer` twice")
+    return credential[0]
+
+
+def _refuse_header(fault: str) -> NotAuthenticated:
+    return NotAuthenticated(
+        f"the Authorization header {fault}: send `Authorization: Bearer <key>`",
+        code="bad_authorization",
+    )
 
 
 async def ensure_operator_key(

@@ -60,7 +60,7 @@ class Try:
 MISSING = Try(401, "missing_api_key")
 MALFORMED = Try(401, "malformed_api_key")
 UNKNOWN = Try(401, "invalid_api_key")
-MISPLACED = Try(400, "bad_authorization", "InvalidParameter")
+MISPLACED = Try(401, "bad_authorization")
 AMBIGUOUS = Try(400, "two_api_keys", "InvalidParameter")
 
 
@@ -97,7 +97,7 @@ TRIES: dict[str, Callable[[Wallet], Try]] = {
         Authorization=f"Basic {base64.b64encode(f'key:{w.key}'.encode()).decode()}"
     ),
     "as a token": lambda w: MISPLACED.by(Authorization=f"Token {w.key}"),
-    "a scheme alone": lambda _: MISPLACED.by(Authorization="Bearer"),
+    "a scheme alone": lambda _: MISSING.by(Authorization="Bearer"),
     "two different ones": lambda w: AMBIGUOUS.by(
         Authorization=f"Bearer {w.key}", X_API_Key=w.other
     ),

@@ -143,12 +143,30 @@ async def test_two_different_keys_are_ambiguous(caller: Caller, stranger: Caller
     assert (answer.status_code, answer.json()["code"]) == (400, "two_api_keys")
 
 
-@pytest.mark.parametrize("value", ["Basic dXNlcjpwYXNz", "Bearer", "dg_live_x"])
-async def test_another_scheme_than_bearer_is_malformed(backstage: Backstage, value: str) -> None:
+@pytest.mark.parametrize(
+    ("value", "code", "words"),
+    [
+        ("Basic dXNlcjpwYXNz", "bad_authorization", "begins with Basic"),
+        ("Token dXNlcjpwYXNz", "bad_authorization", "begins with Token"),
+        ("Bearer: dXNlcjpwYXNz", "bad_authorization", "begins with Bearer:"),
+        ("dXNlcjpwYXNz", "bad_authorization", "no `Bearer`"),
+        ("dXNlcjpwYXNz more", "bad_authorization", "no `Bearer`"),
+        ("Bearer Bearer dXNlcjpwYXNz", "bad_authorization", "`Bearer` twice"),
+        ("bearer\tbearer", "bad_authorization", "`Bearer` twice"),
+        ("Bearer <dXNlcjpwYXNz>", "malformed_api_key", "not a key of this gateway"),
+        ("Bearer", "missing_api_key", "no API key"),
+        ("", "missing_api_key", "no API key"),
+    ],
+)
+async def test_a_header_that_is_no_bearer_is_not_authenticated_and_says_why(
+    backstage: Backstage, value: str, code: str, words: str
+) -> None:
     async with open_client(backstage.url, Authorization=value) as http:
         answer = await http.get("/v1/jobs")
 
-    assert (answer.status_code, answer.json()["code"]) == (400, "bad_authorization")
+    assert (answer.status_code, answer.json()["code"]) == (401, code)
+    assert words in answer.json()["detail"]
+    assert answer.headers["WWW-Authenticate"] == "Bearer"
     assert "dXNlcjpwYXNz" not in answer.text
 
 

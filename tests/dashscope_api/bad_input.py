@@ -136,15 +136,19 @@ def _image_contents() -> Iterator[BadInput]:
 
 def _image_addresses() -> Iterator[BadInput]:
     link = "https://example.com/"
-    yield _images("ftp://", ["ftp://example.com/a.png"], "[0]", "http, https or data")
+    yield _images(
+        "ftp://", ["ftp://example.com/a.png"], "[0]", 'scheme is "ftp"', "http, https or data"
+    )
     yield _images("file://", ["file:///tmp/a.png"], "[0]", "local path")
     yield _images("a path", ["/tmp/a.png"], "[0]", "local path")
     yield _images("an empty string", [""], "[0]", "neither a URL nor a data URI")
     yield _images("bare base64", ["iVBORw0KGgo" * 200], "[0]", "data:image/png;base64,")
     yield _images("a URL without a host", ["https:///a.png"], "[0]", "without a host")
     yield _images("a URL with a password", ["https://a:b@c.example/a"], "[0]", "user name")
-    yield _images("a URL with a space", [link + "a b.png"], "[0]", "white space")
-    yield _images("a URL of 2,049 characters", [link.ljust(2049, "a")], "[0]", "2049", "2048")
+    yield _images(
+        "a URL with a space", [link + "a b.png"], "[0]", "U+0020 SPACE at character 21", "%20"
+    )
+    yield _images("a URL of 8,001 characters", [link.ljust(8001, "a")], "[0]", "8001", "8000")
     yield _images("oss:// that nobody uploaded", ["oss://a/b.png"], "[0]", "not a file of yours")
 
 
@@ -200,9 +204,15 @@ def _credentials() -> Iterator[BadInput]:
         ("Invalid API-key provided.",),
         {"Authorization": "Bearer dg_live_" + "0" * 47},
     )
-    yield BadInput(
-        "Authorization: Basic", ("Bearer <key>",), headers={"Authorization": "Basic YTpi"}
-    )
+    other = ("Invalid API-key provided.", "Bearer <key>")
+    yield refuse("Basic", ("begins with Basic", *other), {"Authorization": "Basic YTpi"})
+    yield refuse("Token", ("begins with Token", *other), {"Authorization": "Token a"})
+    yield refuse("Bearer:", ("begins with Bearer:", *other), {"Authorization": "Bearer: a"})
+    yield refuse("a key without Bearer", ("no `Bearer`", *other), {"Authorization": "dg_live_x"})
+    yield refuse("a key in quotes", ("not a key of",), {"Authorization": 'Bearer "dg_live_x"'})
+    yield refuse("Bearer twice", ("twice", *other), {"Authorization": "Bearer Bearer dg_live_x"})
+    yield refuse("Bearer alone", ("No API-key provided.",), {"Authorization": "Bearer"})
+    yield refuse("an empty header", ("No API-key provided.",), {"Authorization": ""})
 
 
 def _ways() -> Iterator[BadInput]:

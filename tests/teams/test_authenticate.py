@@ -319,6 +319,9 @@ async def test_a_teams_key_does_not_become_an_operators(
         (("bearer  abc ", None), "abc"),
         ((None, " abc "), "abc"),
         (("Bearer abc", "abc"), "abc"),
+        (("Bearer\tabc", None), "abc"),
+        (("Bearer", None), None),
+        (("Bearer ", "abc"), "abc"),
     ],
 )
 def test_either_header_carries_the_key(
@@ -328,10 +331,18 @@ def test_either_header_carries_the_key(
 
 
 @pytest.mark.parametrize(
-    "headers", [("Bearer abc", "def"), ("Basic abc", None), ("Bearer", None), ("abc", "abc")]
+    ("headers", "kind"),
+    [
+        (("Bearer abc", "def"), InvalidRequest),
+        (("Basic abc", None), NotAuthenticated),
+        (("abc", "abc"), NotAuthenticated),
+        (("Bearer Bearer abc", None), NotAuthenticated),
+    ],
 )
-def test_headers_that_contradict_or_are_no_bearer_are_refused(headers: tuple[Any, Any]) -> None:
-    with pytest.raises(InvalidRequest) as refused:
+def test_headers_that_contradict_or_are_no_bearer_are_refused(
+    headers: tuple[Any, Any], kind: type[GatewayError]
+) -> None:
+    with pytest.raises(kind) as refused:
         read_bearer(*headers)
 
     assert "abc" not in refused.value.message
