@@ -63,6 +63,7 @@ CREATE_ANSWERS: dict[int | str, dict[str, Any]] = {
     202: {"description": "The job is accepted"},
     408: _problem("The body was not sent to its end"),
     413: _problem("The body is too large"),
+    415: _problem("The body is packed, not UTF-8, or a form: send plain JSON"),
 }
 
 CANCEL_ANSWERS: dict[int | str, dict[str, Any]] = {

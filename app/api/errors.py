@@ -8,6 +8,7 @@ from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from app.jobs.accepting.outcomes import KeyReused
 from app.kit.errors import (
@@ -26,16 +27,19 @@ from app.kit.errors import (
 from app.kit.postgres.database import CONNECTION_TROUBLE
 from app.kit.postgres.trouble import describe_trouble
 from app.web.bodies import BodyCutShort, BodyTooLarge
+from app.web.json_bodies import UnsupportedBody
 from app.web.request_ids import path_for_log, request_id_of
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 PROBLEM_TYPE = "application/problem+json"
 SHOWN_CHARACTERS = 64
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 _STATUSES: tuple[tuple[type[GatewayError], int, str], ...] = (
     (KeyReused, 422, "Idempotency key used before"),
     (BodyCutShort, 408, "Request body cut short"),
+    (UnsupportedBody, 415, "Unsupported body"),
     (InvalidRequest, 400, "Malformed request"),
     (NotAuthenticated, 401, "Not authenticated"),
     (NotPermitted, 403, "Not permitted"),
@@ -134,7 +138,21 @@ async def _answer_http_exception(request: Request, error: Exception) -> JSONResp
         request, error.status_code, title=str(error.detail), detail=detail, code=code
     )
     response.headers.update(error.headers or {})
+    if "Allow" in response.headers:
+        response.headers["Allow"] = ", ".join(_list_methods(request))
     return response
+
+
+def _list_methods(request: Request) -> list[str]:
+    """Every method that is served at the path: each route knows its own only."""
+    routes = request.app.router.routes
+    return [
+        method
+        for method in _METHODS
+        if any(
+            route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes
+        )
+    ]
 
 
 async def _answer_database_trouble(request: Request, error: Exception) -> JSONResponse:

@@ -1,11 +1,12 @@
 """Jobs of the native door: create, read, list."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from hashlib import sha256
 from typing import Annotated
 from uuid import UUID
 
-import orjson
 import structlog
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
@@ -39,14 +40,15 @@ from app.jobs.requests.parse_native import parse_native
 from app.jobs.store import JobRecord, get_job
 from app.jobs.view import JobView, to_job_view, to_public
 from app.kit.deadlines import within
-from app.kit.errors import Conflict, InvalidRequest
+from app.kit.errors import Conflict
 from app.kit.paging import make_cursor
 from app.kit.postgres.database import CONNECTION_TROUBLE
 from app.teams.authenticate import Caller
-from app.web.bodies import load_json, parse_body
+from app.web.bodies import parse_body
 from app.web.context import DoorsHere, LinksHere, Reader, Writer, get_bodies
 from app.web.etags import has_current, make_etag
 from app.web.idempotency import read_idempotency_key
+from app.web.json_bodies import parse_json
 from app.web.parameters import refuse_unknown_parameters
 from app.wiring import Doors
 
@@ -182,7 +184,7 @@ async def _accept(
     key = read_idempotency_key(request)
     asker = Asker(caller.team_id, caller.key_id, DOOR)
     async with (await get_bodies(request)).read(request, caller.team_id) as body:
-        asked = await parse_body(body, _parse)
+        asked = await parse_body(body, partial(_parse, headers=request.headers))
         idempotency = None if key is None else Idempotency(f"key:{key}", fingerprint(asked))
         acceptance = await accept_job(doors.accept, asker, asked, idempotency=idempotency)
     return acceptance, replace(asked, images=())
@@ -221,22 +223,15 @@ async def _answer_dry_run(request: Request, doors: Doors, caller: Caller) -> JSO
     assert caller.team_id is not None
     read_idempotency_key(request)  # What the create would refuse is refused here.
     async with (await get_bodies(request)).read(request, caller.team_id) as body:
-        asked = await parse_body(body, _parse)
+        asked = await parse_body(body, partial(_parse, headers=request.headers))
         view = await dry_run_edit(
             doors.board, asked, team_id=caller.team_id, clock=doors.base.clock
         )
     return JSONResponse(view.model_dump(mode="json"), headers={"Cache-Control": "no-store"})
 
 
-def _parse(body: bytes) -> EditRequest:
-    try:
-        return parse_native(load_json(body))
-    except orjson.JSONDecodeError as error:
-        raise InvalidRequest(
-            f"the body is not JSON: {error.msg} at character {error.pos}; send an object with "
-            "`prompt` and `images`",
-            code="malformed_body",
-        ) from None
+def _parse(body: bytes, headers: Mapping[str, str]) -> EditRequest:
+    return parse_native(parse_json(body, headers))
 
 
 def _refuse_cancel(job: JobRecord) -> Conflict:

@@ -1,6 +1,8 @@
 """Create a task: routed by model, accepted once, answered only after it is durable."""
 
-import orjson
+from collections.abc import Mapping
+from functools import partial
+
 from fastapi import APIRouter, Request
 
 from app.dashscope.payloads import (
@@ -16,9 +18,10 @@ from app.jobs.accept import Asker, accept_job
 from app.jobs.accepting.outcomes import Idempotency
 from app.jobs.requests.edit import EditRequest, fingerprint
 from app.jobs.requests.parse_dashscope import parse_dashscope
-from app.web.bodies import load_json, parse_body
-from app.web.context import Bodies, DoorsHere, Writer
+from app.web.bodies import parse_body
+from app.web.context import Bodies, DoorsHere, Reader, Writer
 from app.web.idempotency import read_idempotency_key
+from app.web.json_bodies import MalformedBody, UnsupportedBody, parse_json
 from app.web.request_ids import request_id_of
 
 DOOR = "dashscope"
@@ -40,7 +43,7 @@ async def create_task(
     assert caller.team_id is not None
     asker = Asker(caller.team_id, caller.key_id, DOOR)
     async with bodies.read(request, caller.team_id) as body:
-        asked = await parse_body(body, _parse)
+        asked = await parse_body(body, partial(_parse, headers=request.headers))
         once = (
             sending.guard(caller.team_id, body)
             if key is None
@@ -59,12 +62,17 @@ async def create_task(
     return WireResponse(answer)
 
 
-def _parse(body: bytes) -> EditRequest:
+@router.get("/public-keys/latest")
+async def refuse_encryption(_: Reader) -> None:
+    """What an SDK asks for before it sends an encrypted create."""
+    message = "this gateway does not take encrypted requests: call it without enableEncrypt"
+    raise WireError(400, "InvalidParameter", message)
+
+
+def _parse(body: bytes, headers: Mapping[str, str]) -> EditRequest:
     try:
-        return parse_dashscope(load_json(body))
-    except orjson.JSONDecodeError as error:
-        message = (
-            "Required body invalid, please check the request body format. "
-            f"It is not JSON: {error.msg} at character {error.pos}."
-        )
-        raise WireError(400, "InvalidParameter", message) from None
+        return parse_dashscope(parse_json(body, headers))
+    except MalformedBody as error:
+        status = 415 if isinstance(error, UnsupportedBody) else 400
+        message = f"Required body invalid, please check the request body format. {error.message}"
+        raise WireError(status, "InvalidParameter", message) from None

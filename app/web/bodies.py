@@ -6,12 +6,10 @@ from contextlib import asynccontextmanager
 from typing import TypeVar
 from uuid import UUID
 
-import orjson
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message
 
 from app.kit.errors import GatewayError, InvalidRequest, Unavailable
-from app.kit.json_values import TooManyValues, check_values
 
 Parsed = TypeVar("Parsed")
 
@@ -221,21 +219,6 @@ async def parse_body(body: bytes, parse: Callable[[bytes], Parsed]) -> Parsed:
     if len(body) <= PARSED_AT_ONCE_BYTES:
         return parse(body)
     return await asyncio.to_thread(parse, body)
-
-
-def load_json(body: bytes) -> object:
-    """The body's value; raises InvalidRequest for more values than anybody means, and ValueError.
-
-    orjson.JSONDecodeError, a ValueError, names the place.
-    """
-    try:
-        check_values(body)
-    except TooManyValues as error:
-        raise InvalidRequest(
-            f"the body has {error}: send an object with the fields that the documentation names",
-            code="malformed_body",
-        ) from None
-    return orjson.loads(body)
 
 
 def with_head(request: Request, head: bytes, *, is_whole: bool) -> Request:

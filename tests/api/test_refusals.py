@@ -40,6 +40,9 @@ FIELDS: list[tuple[dict[str, Any], list[str | int], str, dict[str, Any]]] = [
     ),
     ({"n": 5}, ["n"], "out_of_range", {"min": 1, "max": 4, "actual": 5}),
     ({"n": "2"}, ["n"], "wrong_type", {}),
+    ({"n": ""}, ["n"], "wrong_type", {}),
+    ({"seed": ""}, ["seed"], "wrong_type", {}),
+    ({"size": ""}, ["size"], "bad_size", {}),
     ({"n": 10**30}, ["n"], "wrong_type", {}),
     ({"seed": 2**31}, ["seed"], "out_of_range", {"min": 0, "max": 2**31 - 1, "actual": 2**31}),
     ({"size": "2000*2000"}, ["size"], "size_area", {"max": 1638400, "actual": 4000000}),
@@ -176,7 +179,7 @@ async def test_what_is_not_there_is_a_problem_too(
     assert answer.json()["request_id"] == answer.headers["X-Request-Id"]
 
 
-async def test_a_wrong_method_is_told_the_right_one(caller: Caller) -> None:
+async def test_a_wrong_method_is_told_the_right_ones(caller: Caller) -> None:
     answer = await caller.http.put("/v1/jobs")
 
-    assert answer.headers["Allow"]
+    assert answer.headers["Allow"] == "GET, POST"
