@@ -37,6 +37,8 @@ READ_PARAMETERS = (
     *("page_no", "page_size", "start_time", "end_time"),
     *("status", "api_key_id", "model_name", "task_id"),
 )
+SUSPENDED = "SUSPENDED"
+"""A word that SDKs know, for a status that no task has had."""
 NO_ID = UUID(int=0)
 CANNOT_CANCEL = "Failed to cancel the task, please confirm if the task is in PENDING status."
 
@@ -121,7 +123,7 @@ def _read_filter(request: Request, team_id: UUID | None, now: datetime) -> JobFi
     statuses: tuple[str, ...] = ()
     if status:
         statuses = tuple(ours for ours, theirs in SHOWN_AS.items() if theirs == status.upper())
-        if not statuses and status.upper() not in set(TaskStatus):
+        if not statuses and status.upper() not in {*TaskStatus, SUSPENDED}:
             known = ", ".join(TaskStatus)
             raise _bad("status", f"is {_show(status)}; it must be one of {known}")
         statuses = statuses or ("unknown",)

@@ -2,7 +2,6 @@
 
 from datetime import timedelta
 from functools import partial
-from xml.sax.saxutils import escape
 
 from fastapi import APIRouter, Request, Response
 
@@ -149,10 +148,7 @@ async def _keep(
 
 
 def _refuse(request: Request, status: int, code: str, message: str) -> Response:
-    """An error as OSS writes it."""
-    body = (
-        '<?xml version="1.0" encoding="UTF-8"?>\n'
-        f"<Error><Code>{code}</Code><Message>{escape(message)}</Message>"
-        f"<RequestId>{request_id_of(request)}</RequestId></Error>"
+    """OSS's own code, but as JSON: the Java SDK shows nothing of the XML that OSS writes."""
+    return WireResponse(
+        {"code": code, "message": message, "request_id": request_id_of(request)}, status
     )
-    return Response(body, status, media_type="application/xml")

@@ -10,6 +10,7 @@ from PIL import Image
 from tests.clients.sdk import Sdk
 from tests.emulator.client import SMALL_PICTURE, make_picture, to_data_uri
 from tests.gateway import Gateway
+from tests.media.field_pictures import make_box
 
 _CALL_EACH = """
 from concurrent.futures import ThreadPoolExecutor
@@ -139,6 +140,30 @@ async def test_pictures_are_saved_under_the_name_in_their_link(sdk: Sdk, gateway
         content = saved[f"{job['id']}-{picture['index']}.png"]
         assert sha256(content).hexdigest() == picture["sha256"]
         assert Image.open(io.BytesIO(content)).format == "PNG"
+
+
+async def test_reason_of_a_refused_upload_reaches_its_caller(sdk: Sdk) -> None:
+    reasons = {
+        "small.png": (make_picture(100, 100), "width is 100 px; it must be 384 to 5000"),
+        "cut 图.jpg": (make_picture(kind="JPEG")[:400], "it is damaged or was cut off"),
+        "IMG_1.HEIC": (make_box(b"msf1", b"hevc"), "HEIC is not accepted; convert it to JPEG"),
+        "page": (b"<html>", "it is an HTML, XML or SVG document"),
+    }
+    for name, (content, _) in reasons.items():
+        (sdk.folder / name).write_bytes(content)
+    script = """
+for name in arguments:
+    try:
+        ImageSynthesis.async_call(images=[f"file://./{name}"], **order)
+    except Exception as error:
+        print(json.dumps(str(error)))
+"""
+
+    told = await sdk.run(script, *reasons)
+
+    assert len(told) == len(reasons)
+    for message, (_, words) in zip(told, reasons.values(), strict=True):
+        assert words in message
 
 
 async def test_errors_come_with_the_codes_of_the_upstream(sdk: Sdk) -> None:

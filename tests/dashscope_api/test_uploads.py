@@ -89,7 +89,7 @@ async def test_same_file_again_is_taken_and_another_of_that_name_is_not(client: 
     ]
 
     assert [answer.status_code for answer in answers] == [200, 200, 409]
-    assert "<Code>FileAlreadyExists</Code>" in answers[2].text
+    assert answers[2].json()["code"] == "FileAlreadyExists"
 
 
 async def test_file_of_another_team_is_not_there(client: Client, gateway: Gateway) -> None:
@@ -122,7 +122,7 @@ async def test_form_beyond_its_policy_is_refused(client: Client, tampered: str) 
     answer = await post_form(policy, make_picture(), **changes)
 
     assert answer.status_code == 403
-    assert "<Code>AccessDenied</Code>" in answer.text
+    assert answer.json()["code"] == "AccessDenied"
 
 
 async def test_expired_policy_is_refused(client: Client) -> None:
@@ -154,10 +154,11 @@ async def test_file_that_no_model_takes_is_refused(
 ) -> None:
     answer = await post_form(await ask_policy(client), content)
 
-    assert answer.status_code == 400
-    assert answer.headers["content-type"].startswith("application/xml")
-    assert f"<Code>{code}</Code>" in answer.text
-    assert words in answer.text
+    told = answer.json()
+    assert (answer.status_code, told["code"]) == (400, code)
+    assert set(told) == {"code", "message", "request_id"}
+    assert answer.headers["content-type"] == "application/json"
+    assert words in told["message"]
 
 
 @pytest.mark.parametrize(
