@@ -11,6 +11,7 @@ from tests.clients.sdk import Sdk
 from tests.emulator.client import SMALL_PICTURE, make_picture, to_data_uri
 from tests.gateway import Gateway
 from tests.media.field_pictures import make_box
+from tests.media.images import make_animation
 
 _CALL_EACH = """
 from concurrent.futures import ThreadPoolExecutor
@@ -142,27 +143,34 @@ async def test_pictures_are_saved_under_the_name_in_their_link(sdk: Sdk, gateway
         assert Image.open(io.BytesIO(content)).format == "PNG"
 
 
-async def test_reason_of_a_refused_upload_reaches_its_caller(sdk: Sdk) -> None:
+async def test_files_are_taken_by_content_or_their_caller_hears_why_not(sdk: Sdk) -> None:
+    whole = {
+        "猫.png": make_picture(),
+        "IMG_0001.JPG": make_animation("MPO"),
+        "no-extension": make_picture(kind="WEBP"),
+    }
     reasons = {
         "small.png": (make_picture(100, 100), "width is 100 px; it must be 384 to 5000"),
         "cut 图.jpg": (make_picture(kind="JPEG")[:400], "it is damaged or was cut off"),
         "IMG_1.HEIC": (make_box(b"msf1", b"hevc"), "HEIC is not accepted; convert it to JPEG"),
         "page": (b"<html>", "it is an HTML, XML or SVG document"),
     }
-    for name, (content, _) in reasons.items():
+    cut = {name: content for name, (content, _) in reasons.items()}
+    for name, content in (whole | cut).items():
         (sdk.folder / name).write_bytes(content)
     script = """
 for name in arguments:
     try:
-        ImageSynthesis.async_call(images=[f"file://./{name}"], **order)
+        show(ImageSynthesis.async_call(images=[f"file://./{name}"], **order))
     except Exception as error:
         print(json.dumps(str(error)))
 """
 
-    told = await sdk.run(script, *reasons)
+    told = await sdk.run(script, *whole, *reasons)
 
-    assert len(told) == len(reasons)
-    for message, (_, words) in zip(told, reasons.values(), strict=True):
+    taken, refused = told[: len(whole)], told[len(whole) :]
+    assert [answer["status"] for answer in taken] == [200] * len(whole)
+    for message, (_, words) in zip(refused, reasons.values(), strict=True):
         assert words in message
 
 
@@ -174,6 +182,8 @@ show(ImageSynthesis.async_call(images=["/no/such/file.png"], **order))
 show(ImageSynthesis.sync_call(images=arguments, **order))
 show(ImageSynthesis.fetch("no-such-task"))
 show(ImageSynthesis.async_call(images=arguments, **order, api_key="sk-wrong"))
+show(ImageSynthesis.async_call(
+    function="description_edit", base_image_url=arguments[0], **order | {"prompt": "x"}))
 """
 
     answers = await sdk.run(script, SMALL_PICTURE)
@@ -184,7 +194,9 @@ show(ImageSynthesis.async_call(images=arguments, **order, api_key="sk-wrong"))
         (403, "AccessDenied"),
         (200, ""),
         (401, "InvalidApiKey"),
+        (400, "InvalidParameter"),
     ]
+    assert 'write "images": ["https://..."]' in answers[6]["message"]
     assert answers[4]["output"]["task_status"] == "UNKNOWN"
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.dashscope_api.client import ASYNC, IMAGE_TO_IMAGE, TEXT_TO_IMAGE, Client, open_client
 from tests.dashscope_api.wire import check_request_id
-from tests.emulator.client import make_body
+from tests.emulator.client import SMALL_PICTURE, make_body
 from tests.gateway import Gateway
 from tests.media.images import make_long_uri
 
@@ -95,6 +95,20 @@ async def test_both_spellings_of_characters_are_read(
 
     job = await read_job(idle_client, answer.json()["output"]["task_id"])
     assert job["prompt"] == "将花卉"
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "HTTPS://CDN.EXAMPLE.COM/A.PNG",
+        "\ufeff Http://Cdn.Example.com/A.PNG\n",
+        SMALL_PICTURE.replace(";base64", ";charset=utf-8;name=a.png;base64"),
+    ],
+)
+async def test_upstream_gets_an_image_as_it_can_read_it(client: Client, image: str) -> None:
+    body = await client.run(make_body(images=[image]))
+
+    assert body["output"]["task_status"] == "SUCCEEDED", body
 
 
 async def test_body_above_the_limit_is_refused_before_it_is_read(client: Client) -> None:

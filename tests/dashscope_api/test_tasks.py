@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+import httpx
 import pytest
 
 from app.kit.clock import utc_now
@@ -242,3 +243,18 @@ async def test_every_call_needs_a_key(client: Client, path: str) -> None:
 
 def _without_id(body: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in body.items() if name != "request_id"}
+
+
+async def test_result_link_is_all_that_is_needed(client: Client) -> None:
+    """By HEAD, with a credential of somebody else, with a parameter more."""
+    url = (await client.run())["output"]["results"][0]["url"]
+
+    async with httpx.AsyncClient(trust_env=False, verify=False) as http:
+        answers: list[Any] = [
+            await http.head(url),
+            await http.get(url, headers={"Authorization": "Bearer sk-of-another-service"}),
+            await http.get(f"{url}&x-oss-process=image/resize"),
+        ]
+
+    assert [answer.status_code for answer in answers] == [200, 200, 200]
+    assert answers[1].content == answers[2].content
