@@ -10,6 +10,7 @@ from app.api import jobs, metrics, pictures, plain
 from app.api.documents import Problem
 from app.api.errors import add_error_handlers, answer_bug
 from app.dashscope.certificates import Certificates
+from app.dashscope_api.documents import describe_door
 from app.dashscope_api.door import MOUNT_PATH, make_door
 from app.hooks import eventbridge
 from app.kit.logs import configure_logs
@@ -85,3 +86,4 @@ def _complete_document(application: FastAPI) -> None:
     components.setdefault("schemas", {})["Problem"] = Problem.model_json_schema()
     components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     document["security"] = [{"key": []}]
+    document["paths"] = describe_door(MOUNT_PATH) | document["paths"]

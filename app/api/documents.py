@@ -2,34 +2,47 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from app.api.dry_run import DryRunView
 from app.jobs.requests.models import DEFAULT_MODEL
-from app.jobs.view import JobView
+from app.jobs.view import JobView, View
 
 
-class Problem(BaseModel):
+class Problem(View):
     """RFC 9457 problem details."""
 
     type: str
+    """`urn:dashgate:problem:` and the code."""
     title: str
+    """The kind of problem."""
     status: int
+    """The HTTP status."""
     detail: str
+    """What is wrong, with the limit and the value, and what to do."""
     instance: str
+    """The path that was asked."""
     code: str
+    """Stable: what programs decide by."""
     request_id: str
+    """Finds the request in the gateway's log."""
     errors: list[dict[str, Any]] = Field(default_factory=list)
+    """Field by field: `loc`, `code`, `msg`, and the limits."""
 
 
-class JobList(BaseModel):
+class JobList(View):
     """A page of jobs, newest first."""
 
     object: Literal["list"]
+    """Always `list`."""
     data: list[JobView]
+    """The jobs."""
     has_more: bool
+    """Whether there are older ones."""
     next_cursor: str | None
+    """For `cursor` of the next page."""
     limit: int
+    """How many were asked for."""
 
 
 def _problem(description: str) -> dict[str, Any]:
@@ -63,6 +76,7 @@ CREATE_ANSWERS: dict[int | str, dict[str, Any]] = {
     202: {"description": "The job is accepted"},
     408: _problem("The body was not sent to its end"),
     413: _problem("The body is too large"),
+    429: _problem("A limit of the team; `Retry-After` says when to come again"),
     415: _problem("The body is packed, not UTF-8, or a form: send plain JSON"),
 }
 

@@ -3,8 +3,6 @@
 from typing import Literal
 from uuid import UUID
 
-from pydantic import BaseModel
-
 from app.billing.money import format_amount
 from app.billing.price_store import find_unit_price
 from app.billing.prices import UnitPrice
@@ -12,23 +10,30 @@ from app.jobs.acceptance import HEAD_START_SECONDS
 from app.jobs.queue.board import Board
 from app.jobs.queue.standing import foresee_place
 from app.jobs.requests.edit import EditRequest, FileImage, Priority, to_file_ref
-from app.jobs.view import QueueView, to_queue_view
+from app.jobs.view import QueueView, View, to_queue_view
 from app.kit.clock import Clock
 from app.kit.errors import FieldProblem, InvalidRequest, Unavailable
 from app.kit.postgres.database import Pool
 from app.media.files.keeping import find_file
 
 
-class DryRunView(BaseModel):
+class DryRunView(View):
     """What an acceptable request costs when every picture is delivered, and how it would wait."""
 
     object: Literal["dry_run"] = "dry_run"
+    """Always `dry_run`."""
     model: str
+    """The upstream's model."""
     n: int
+    """How many pictures were asked for."""
     unit_price: str
+    """Of one picture."""
     amount: str
+    """Of all of them."""
     currency: str
+    """ISO 4217."""
     queue: QueueView
+    """Where it would stand."""
 
 
 async def dry_run_edit(

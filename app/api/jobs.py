@@ -8,7 +8,7 @@ from typing import Annotated
 from uuid import UUID
 
 import structlog
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from app.api.accepted import answer_as_known
@@ -57,6 +57,8 @@ RETRY_AFTER_SECONDS = "5"
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
+AskedJob = Annotated[UUID, Path(description="the job's id")]
+
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 Prefer = Annotated[
@@ -103,13 +105,13 @@ async def create_job(
 
 @router.get("/{job_id}", response_model=JobView, responses=JOB_ANSWERS, summary="Read a job")
 async def read_job(
-    job_id: UUID,
+    job_id: AskedJob,
     doors: DoorsHere,
     links: LinksHere,
     caller: Reader,
     *,
     prefer: Prefer = None,
-    if_none_match: Annotated[str | None, Header()] = None,
+    if_none_match: Annotated[str | None, Header(description="the `ETag` that you have")] = None,
 ) -> Response:
     """The job as it stands, with fresh links; `ETag` changes when anything of it does."""
     wait_seconds = read_wait_seconds(prefer)
@@ -125,7 +127,7 @@ async def read_job(
     "/{job_id}/cancel", response_model=JobView, responses=CANCEL_ANSWERS, summary="Cancel a job"
 )
 async def cancel_team_job(
-    job_id: UUID, request: Request, doors: DoorsHere, links: LinksHere, caller: Writer
+    job_id: AskedJob, request: Request, doors: DoorsHere, links: LinksHere, caller: Writer
 ) -> Response:
     """A job that is on its way or upstream stops if it still can: poll it for what became of it.
 

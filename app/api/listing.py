@@ -45,9 +45,9 @@ class ListQuery(BaseModel):
         AfterValidator(lambda limit: min(limit, LIMIT_HIGHEST)),
     ] = LIMIT_DEFAULT
     cursor: Annotated[str | None, Field(description="`next_cursor` of the page before")] = None
-    status: JobStatus | None = None
-    created_after: Moment | None = None
-    created_before: Moment | None = None
+    status: Annotated[JobStatus | None, Field(description="only jobs of that status")] = None
+    created_after: Annotated[Moment | None, Field(description="from that time on")] = None
+    created_before: Annotated[Moment | None, Field(description="before that time")] = None
     key: Annotated[str | None, Field(description="name of the key that sent the job")] = None
 
 

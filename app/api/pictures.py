@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from app.api.documents import PICTURE_ANSWERS
@@ -28,13 +28,13 @@ router = APIRouter(prefix="/v1/jobs", tags=["pictures"])
     summary="Fetch a picture",
 )
 async def read_picture(
-    job_id: UUID,
-    name: str,
+    job_id: Annotated[UUID, Path(description="the job's id")],
+    name: Annotated[str, Path(description="its index, or the file name of a link")],
     request: Request,
     doors: DoorsHere,
     *,
-    expires: Annotated[int | None, Query(ge=0, le=2**40)] = None,
-    signature: Annotated[str | None, Query(max_length=64)] = None,
+    expires: Annotated[int | None, Query(ge=0, le=2**40, description="of a signed link")] = None,
+    signature: Annotated[str | None, Query(max_length=64, description="of a signed link")] = None,
 ) -> Response:
     """`name` is the picture's index, or the file name that a link carries."""
     team_id = None

@@ -5,7 +5,7 @@ from importlib.resources import files
 
 from asyncpg import PostgresError
 from fastapi import APIRouter, FastAPI
-from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from app.kit.postgres.database import CONNECTION_TROUBLE, Pool
@@ -80,6 +80,13 @@ async def _check_schema(pool: Pool) -> None:
         check.cancel()
         raise TimeoutError
     await check
+
+
+@router.get("/")
+@router.get("/docs/")
+async def lead_to_docs() -> RedirectResponse:
+    """Where somebody looks who has only the address."""
+    return RedirectResponse("/docs")
 
 
 @router.get("/docs")

@@ -16,6 +16,8 @@ UPSTREAM_MEMORY = timedelta(hours=24)
 
 
 class JobStatus(StrEnum):
+    """`queued`, `submitting`, `running` and `finalizing`, then one of the ends."""
+
     QUEUED = "queued"
     SUBMITTING = "submitting"
     RUNNING = "running"

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, PlainSerializer
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
 from app.billing.money import format_amount
 from app.jobs.lifecycle import JobStatus
@@ -17,41 +17,65 @@ from app.kit.times import to_rfc3339
 Time = Annotated[datetime, PlainSerializer(to_rfc3339, return_type=str)]
 
 
-class ErrorView(BaseModel):
+class View(BaseModel):
+    """What is said below a field is in the OpenAPI document."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+class ErrorView(View):
+    """What went wrong."""
+
     code: str
+    """Stable; the upstream's own where it refused."""
     message: str
+    """In words, with what to do where that is known."""
 
 
-class PictureView(BaseModel):
+class PictureView(View):
     """A kept picture with its link, or the reason why this slot has none."""
 
     index: int
+    """From 0; a job of n pictures has n of them once it has ended."""
     url: str | None = None
+    """A signed link that works without a key, fresh with every answer."""
     content_type: str | None = None
+    """As the bytes show, not as they were announced."""
     width: int | None = None
+    """In pixels."""
     height: int | None = None
+    """In pixels."""
     bytes: int | None = None
+    """Size of the file."""
     sha256: str | None = None
+    """Of the file, in hexadecimal."""
     actual_prompt: str | None = None
+    """The prompt as the model rewrote it, if it did."""
     error: ErrorView | None = None
+    """Why this picture is not there."""
 
 
-class UsageView(BaseModel):
+class UsageView(View):
     """What the job has cost its team: pictures that were delivered, times the price."""
 
     image_count: int
+    """Pictures that were delivered, and nothing else, are paid for."""
     amount: Annotated[str, Field(examples=["0.20"])]
+    """A decimal, exact."""
     currency: str
+    """ISO 4217."""
 
 
-class EtaView(BaseModel):
+class EtaView(View):
     """Seconds until the job's task may have ended: as likely as not, and nine times in ten."""
 
     p50: int
+    """As likely as not."""
     p90: int
+    """Nine times in ten."""
 
 
-class QueueView(BaseModel):
+class QueueView(View):
     """Where a waiting job stands: how many go before it, what holds it, when it may end.
 
     The position is exact for a team that waits alone and counted to 10,000; beyond that, and
@@ -59,45 +83,75 @@ class QueueView(BaseModel):
     """
 
     position: int
+    """Jobs that go before it; 0 is the next."""
     held_by: Hold
+    """What it waits for."""
     eta_seconds: EtaView | None
+    """When it may have ended, where that can be told."""
 
 
-class AttentionView(BaseModel):
+class AttentionView(View):
     """A person must look at this job; it keeps its status meanwhile."""
 
     code: str
+    """What a person must look at."""
     since: Time
+    """When it was found."""
     detail: str | None
+    """In words."""
 
 
-class JobView(BaseModel):
+class JobView(View):
     """One edit, from acceptance to its kept pictures."""
 
     id: str
+    """A UUID, version 7; the same on every door."""
     object: Literal["job"] = "job"
+    """Always `job`."""
     status: JobStatus
+    """`queued`, `submitting`, `running`, `finalizing`, then one of the ends."""
     model: str
+    """The upstream's model."""
     prompt: str
+    """As it was sent."""
     negative_prompt: str | None
+    """What to avoid."""
     n: int
+    """How many pictures were asked for."""
     size: str | None
+    """width*height; null is as the last image."""
     seed: int | None
+    """Picture k is drawn with seed + k."""
     watermark: bool
+    """Whether the upstream marks its pictures."""
     prompt_extend: bool
+    """Whether the model may rewrite the prompt."""
     priority: Priority
+    """Within the team only."""
     created_at: Time
+    """When it was accepted."""
     expires_at: Time
+    """If it was not started by then, it expires, free."""
     submitted_at: Time | None
+    """When it was sent upstream."""
     finished_at: Time | None
+    """When it ended, its pictures kept."""
     pictures: list[PictureView]
+    """Of a job that has ended; empty before."""
     usage: UsageView
+    """What it has cost so far."""
     error: ErrorView | None
+    """Why it failed."""
     queue: QueueView | None
+    """While it waits."""
     attention: AttentionView | None
+    """While a person must look at it."""
     metadata: dict[str, str]
+    """As it was sent."""
     team: str
+    """Who pays."""
     key: str
+    """Name of the key that it was sent with."""
 
 
 def to_job_view(

@@ -35,7 +35,9 @@ HTTP_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 OPEN = {
     *(f"{method} {path}" for method in ("GET", "HEAD") for path in ("/healthz", "/readyz")),
     *(f"{method} {path}" for method in ("GET", "HEAD") for path in ("/metrics", "/openapi.json")),
+    "GET /",
     "GET /docs",
+    "GET /docs/",
     "GET /docs/start.js",
     "MOUNT /docs/assets",
 }

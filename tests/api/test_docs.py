@@ -65,7 +65,45 @@ async def test_the_document_tells_how_to_sign_in(backstage: Backstage) -> None:
     assert document["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
     assert document["security"] == [{"key": []}]
     assert set(document["paths"]) >= {"/v1/jobs", "/v1/jobs/{job_id}"}
-    assert not any(path.startswith("/api/v1") for path in document["paths"])
+    assert next(iter(document["paths"])).startswith("/api/v1/services")
+
+
+async def test_every_call_is_described_and_bodies_have_an_example(backstage: Backstage) -> None:
+    async with open_client(backstage.url) as http:
+        document = (await http.get("/openapi.json")).json()
+
+    for path, calls in document["paths"].items():
+        for call in calls.values():
+            assert call["summary"], path
+            assert call["description"], path
+            for asked in call.get("parameters", []):
+                assert asked.get("description") or asked["schema"].get("description"), (
+                    path,
+                    asked,
+                )
+            if "requestBody" in call:
+                assert call["requestBody"]["content"]["application/json"]["example"], path
+
+
+async def test_every_field_of_an_answer_is_described(backstage: Backstage) -> None:
+    async with open_client(backstage.url) as http:
+        schemas = (await http.get("/openapi.json")).json()["components"]["schemas"]
+
+    assert {
+        (name, field)
+        for name, schema in schemas.items()
+        for field, shape in schema.get("properties", {}).items()
+        if not shape.get("description")
+    } == set()
+    assert [name for name, schema in schemas.items() if not schema.get("description")] == []
+
+
+@pytest.mark.parametrize("path", ["/", "/docs/"])
+async def test_the_bare_address_leads_to_the_page(backstage: Backstage, path: str) -> None:
+    async with open_client(backstage.url) as http:
+        answer = await http.get(path)
+
+    assert (answer.status_code, answer.headers["Location"]) == (307, "/docs")
 
 
 @pytest.mark.skipif(BROWSER is None, reason="NO CHROMIUM HERE: install it to test the docs page")
