@@ -84,7 +84,7 @@ def enter(arguments: list[str]) -> None:
         return
     command = next((word for word in arguments if not word.startswith("-")), None)
     try:
-        changed = _prepare(_wanted_stamp(dev=command == "test"))
+        changed = _prepare(_wanted_stamp(dev=command == "test" and "--help" not in arguments))
     except (SetupFailed, OSError, subprocess.TimeoutExpired, KeyboardInterrupt) as failure:
         sys.exit(f"setup: {_known_failure(str(failure)) or str(failure) or 'interrupted'}")
     if changed or Path(sys.prefix).resolve() != VENV.resolve():

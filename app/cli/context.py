@@ -19,7 +19,7 @@ from app import PROGRAM
 from app.kit.crypto import Vault
 from app.kit.errors import InvalidRequest, Unavailable
 from app.kit.postgres.database import CONNECTION_TROUBLE, make_engine, make_sessions
-from app.settings import Settings, to_variable
+from app.settings import SettingMissing, Settings, to_variable
 
 T = TypeVar("T")
 
@@ -56,9 +56,15 @@ def _describe_fault(fault: ErrorDetails) -> str:
 def find_database_url(settings: Settings) -> str:
     """DATABASE_URL, else that of the `up` in the data folder; raises SettingMissing."""
     running = settings.data_dir / DATABASE_URL_FILE
-    if settings.database_url is None and running.is_file():
+    if settings.database_url is not None:
+        return settings.require_database_url()
+    if running.is_file():
         return running.read_text().strip()
-    return settings.require_database_url()
+    raise SettingMissing(
+        f"DATABASE_URL is not set, and no `{PROGRAM} up` runs in the data folder "
+        f"{settings.data_dir.resolve()}: start it, name its folder with DASHGATE_DATA_DIR, or "
+        "give the Postgres to use as postgresql://user:password@host:5432/name"
+    )
 
 
 def find_gateway_url(settings: Settings) -> str:

@@ -236,3 +236,13 @@ def test_a_store_that_cannot_be_is_one_sentence(
     assert refused.code == 1
     assert refused.err.startswith(f"dashgate: {said}")
     assert refused.err.count("\n") == 1
+
+
+def test_without_a_database_the_folder_that_was_looked_in_is_named(
+    run_bare: Run, home: Path
+) -> None:
+    refused = run_bare("team", "list")
+
+    assert refused.code == 1
+    assert f"runs in the data folder {home / '.dashgate'}" in refused.err
+    assert "DASHGATE_DATA_DIR" in refused.err

@@ -56,6 +56,13 @@ def test_the_test_command_adds_what_tests_need_and_serves_other_commands(
     assert ready.run("test").err == ""
 
 
+def test_help_of_the_test_command_installs_nothing(ready: Checkout) -> None:
+    helped = ready.run("test", "--help")
+
+    assert helped.err == ""
+    assert not list(ready.venv.glob("lib/python*/site-packages/devdep.py"))
+
+
 def test_a_changed_lock_is_followed_in_place(ready: Checkout) -> None:
     mark = ready.venv / "mark"
     mark.touch()
