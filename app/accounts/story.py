@@ -1,5 +1,6 @@
 """An account's story: what became of its pace and health, worth telling to a person."""
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -20,12 +21,12 @@ ROOM = "account.room"
 UNFORESEEN = "account.unforeseen"
 TRIED = "account.tried"
 
-_SAYERS = {
-    SUSPENDED: _log.error,
-    UNFORESEEN: _log.error,
-    PRIMED: _log.info,
-    RECOVERED: _log.info,
-    RESUMED: _log.info,
+_LEVELS = {
+    SUSPENDED: logging.ERROR,
+    UNFORESEEN: logging.ERROR,
+    PRIMED: logging.INFO,
+    RECOVERED: logging.INFO,
+    RESUMED: logging.INFO,
 }
 """What is neither grave nor as usual is a warning."""
 
@@ -65,8 +66,8 @@ async def write_account_event(
         event.type,
         event.detail,
     )
-    say = _SAYERS.get(event.type, _log.warning)
-    say(event.type, account_id=str(account_id), model=model, **event.detail)
+    level = _LEVELS.get(event.type, logging.WARNING)
+    _log.log(level, event.type, account_id=str(account_id), model=model, **event.detail)
 
 
 async def write_unforeseen(

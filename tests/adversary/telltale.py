@@ -267,7 +267,7 @@ async def _call_nobody(scene: Scene, http: httpx.AsyncClient, worker: str) -> st
     job_id = str((await http.post("/v1/jobs", json=edit(prompt="nobody"))).json()["id"])
 
     log = scene.gateway.members[worker].log
-    await wait_until(lambda: "GET /tasks: Connect" in log.read_text())
+    await wait_until(lambda: "list: Connect" in log.read_text())
     async with scene.gateway.sessions.begin() as session:
         await session.execute(text("update accounts set base_url = :url"), {"url": before})
     return job_id

@@ -47,7 +47,12 @@ NO_INPUT = {
     *("a tab in the host", "a line feed in the host", "a line feed in the scheme"),
     *("a control character in front", "a soft hyphen"),
     *("a header in the path", "a header behind the upstream"),
-    *("brackets around v4", "a bracket that stays open", "brackets within brackets"),
+    *(
+        "brackets around v4",
+        "a bracket that stays open",
+        "brackets within brackets",
+        "letters behind a bracket",
+    ),
     *("a file", "a file on a host", "FTP", "gopher", "a socket", "a jar"),
     *("no slashes", "one slash", "three slashes", "no scheme"),
 }

@@ -68,6 +68,9 @@ def parse_url(text: str) -> UrlImage:
         raise BadImage("bad_url", f"is no URL: {error}") from None
     if not is_whole:
         raise BadImage("bad_url", "is a URL without a host")
+    behind = parts.netloc.rpartition("]")[2]
+    if "]" in parts.netloc and behind and not behind.startswith(":"):  # Told by some Pythons only.
+        raise BadImage("bad_url", "is no URL: only a port may stand behind the brackets of a host")
     if "@" in parts.netloc:
         raise BadImage("bad_url", "has a user name in it; use a signed URL or upload the file")
     return UrlImage(_lower_scheme_and_host(text, parts.netloc))
