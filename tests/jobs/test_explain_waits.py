@@ -41,7 +41,7 @@ def test_a_throttled_account_is_told_with_its_times() -> None:
 
     assert reasons_of(facts) == [
         "62 to 92: account default throttled (Throttling.RateQuota)",
-        "63 s for its turn: others were before it",
+        "63 s in which no job was sent: no worker ran, or no account was there",
     ]
 
 

@@ -96,8 +96,14 @@ def explain_wait(wait: Wait, facts: Facts) -> tuple[Reason, ...]:
     reasons = [*_choose(spans), *(_sum_up(each) for each in taken if measure(each) >= NOTABLE)]
     rest = wait.lasted - measure([*spans, *(span for each in taken for span in each)])
     if rest >= max(NOTABLE, wait.lasted * REST_SHARE):
-        reasons.append(Reason(f"{say_seconds(rest)} for its turn: others were before it"))
+        reasons.append(Reason(f"{say_seconds(rest)} {_find_others(wait, facts)}"))
     return tuple(reasons)
+
+
+def _find_others(wait: Wait, facts: Facts) -> str:
+    if any(wait.since <= spell.since <= wait.until for spell in facts.around.spells):
+        return "for its turn: others were before it"
+    return "in which no job was sent: no worker ran, or no account was there"
 
 
 def measure(spans: Iterable[Span]) -> timedelta:
