@@ -21,6 +21,9 @@ from tests.databases import (
     migrated_database,
     running_server,
 )
+from tests.shared import gateway, idle_gateway, shared_gateway, shared_idle_gateway
+
+__all__ = ["gateway", "idle_gateway", "shared_gateway", "shared_idle_gateway"]
 
 LONGEST = (
     "tests/storms/test_storm.py",
@@ -28,6 +31,7 @@ LONGEST = (
     "tests/setup/",
     "tests/accounts/test_poison.py",
     "tests/journeys/",
+    "tests/adversary/",
     "tests/embedded/test_server.py",
     "tests/bench/test_measures.py",
     "tests/api/test_outage.py",

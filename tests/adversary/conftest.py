@@ -5,28 +5,14 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from tests.adversary.siege import Toll, siege
-from tests.databases import cloned_database
-from tests.gateway import Gateway, running_gateway
-
-SETTINGS = {"DASHGATE_EVENTBRIDGE_TOKEN": "the-token-of-an-event-target"}
-"""So that no door is missing."""
-
-
-@pytest.fixture(scope="session")
-async def shared_target(server_url: str, template: str) -> AsyncIterator[Gateway]:
-    async with (
-        cloned_database(server_url, template) as database_url,
-        running_gateway(database_url, settings=SETTINGS, members=("api",)) as gateway,
-    ):
-        yield gateway
+from tests.gateway import Gateway
 
 
 @pytest.fixture
-async def target(shared_target: Gateway) -> AsyncIterator[Gateway]:
-    shared_target.check_health()
-    yield shared_target
-    shared_target.check_health()
-    shared_target.show_logs()
+async def target(idle_gateway: Gateway) -> AsyncIterator[Gateway]:
+    """One API process that all tests here attack."""
+    yield idle_gateway
+    idle_gateway.check_health()
 
 
 @pytest.fixture

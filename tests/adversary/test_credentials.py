@@ -126,10 +126,10 @@ TRIES: dict[str, Callable[[Wallet], Try]] = {
 
 
 @pytest.fixture(scope="module")
-async def shared_wallet(shared_target: Gateway) -> AsyncIterator[Wallet]:
-    pool = await open_pool(shared_target.database_url, max_size=2)
-    keys = [(await shared_target.make_seat()).key for _ in range(2)]
-    yield Wallet(shared_target, pool, *keys)
+async def shared_wallet(shared_idle_gateway: Gateway) -> AsyncIterator[Wallet]:
+    pool = await open_pool(shared_idle_gateway.database_url, max_size=2)
+    keys = [(await shared_idle_gateway.make_seat()).key for _ in range(2)]
+    yield Wallet(shared_idle_gateway, pool, *keys)
     await pool.close()
 
 

@@ -199,8 +199,8 @@ OWN = {"GET /api/v1/uploads", "GET /api/v1/uploads/", "GET /api/v1/public-keys/l
 
 
 @pytest.fixture(scope="module")
-async def shared_estate(shared_target: Gateway) -> AsyncIterator[Estate]:
-    async with open_estate(shared_target) as estate:
+async def shared_estate(shared_idle_gateway: Gateway) -> AsyncIterator[Estate]:
+    async with open_estate(shared_idle_gateway) as estate:
         yield estate
 
 

@@ -5,15 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients.sdk import NEWEST, OLD, Sdk
-from tests.dashscope_api.conftest import (
-    gateway,
-    idle_gateway,
-    shared_gateway,
-    shared_idle_gateway,
-)
 from tests.gateway import Gateway
-
-__all__ = ["gateway", "idle_gateway", "shared_gateway", "shared_idle_gateway"]
 
 
 @pytest.fixture(params=[NEWEST, OLD])
