@@ -1,9 +1,9 @@
-"""Prices in the database: a new one is appended, none is ever edited."""
+"""Prices in the database: a new one is appended; once it has begun, it stays as it is."""
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -11,11 +11,13 @@ from app.audit.record import record_audit
 from app.billing.money import format_amount
 from app.billing.prices import DEFAULT_PRICES, DatedPrice, UnitPrice
 from app.billing.tables import Price
-from app.kit.errors import Conflict, FieldProblem, InvalidRequest, Unavailable
+from app.kit.errors import Conflict, FieldProblem, InvalidRequest, NotFound, Unavailable
 from app.kit.ids import make_uuid7
 from app.kit.postgres.database import Connection, Sessions
 
 BACKDATING_LIMIT = timedelta(minutes=1)
+CANCEL_MARGIN = timedelta(minutes=1)
+"""A price that begins sooner may be charged already by a process whose clock is ahead."""
 
 _IDENTITY = ("model", "region", "valid_from")
 
@@ -81,23 +83,44 @@ async def set_price(
     if stored is None:
         raise Conflict(
             f"{price.model} in {price.region} has a price from {price.valid_from.isoformat()} "
-            "already, and prices are never edited: begin at another moment"
+            "already, and prices are never edited: begin at another moment, or, while it has not "
+            "begun, cancel that one first"
         )
-    await record_audit(
-        session,
-        actor=actor,
-        action="price.set",
-        subject_kind="price",
-        subject_id=stored.id,
-        detail={
-            "model": price.model,
-            "region": price.region,
-            "unit_price": format_amount(price.unit.amount),
-            "currency": price.unit.currency,
-            "valid_from": price.valid_from.isoformat(),
-        },
-    )
+    await _audit(session, stored, "price.set", actor)
     return stored
+
+
+async def cancel_price(
+    session: AsyncSession, model: str, region: str, valid_from: datetime, *, actor: str
+) -> Price:
+    """Take back a price that has not begun; raises NotFound, or Conflict once it has begun."""
+    named = (Price.model == model, Price.region == region)
+    canceled: Price | None = await session.scalar(
+        delete(Price)
+        .where(*named, Price.valid_from == valid_from)
+        .where(Price.valid_from > func.now() + CANCEL_MARGIN)
+        .returning(Price)
+    )
+    if canceled is None:
+        rows = await session.scalars(select(Price.valid_from).where(*named))
+        raise _explain_refusal(f"{model} in {region}", valid_from, sorted(rows))
+    await _audit(session, canceled, "price.canceled", actor)
+    return canceled
+
+
+def _explain_refusal(
+    place: str, valid_from: datetime, known: list[datetime]
+) -> NotFound | Conflict:
+    if valid_from in known:
+        return Conflict(
+            f"the price of {place} from {valid_from.isoformat()} has begun, or begins within a "
+            "minute: jobs may carry it; set another price instead"
+        )
+    last = known[-1].astimezone(valid_from.tzinfo).isoformat() if known else "none"
+    return NotFound(
+        f"{place} has no price that begins at {valid_from.isoformat()}; the last one begins at "
+        f"{last}"
+    )
 
 
 async def list_prices(session: AsyncSession) -> list[Price]:
@@ -134,3 +157,21 @@ def _to_row(price: DatedPrice) -> dict[str, object]:
         "currency": price.unit.currency,
         "valid_from": price.valid_from,
     }
+
+
+async def _audit(session: AsyncSession, price: Price, action: str, actor: str) -> None:
+    detail = {
+        "model": price.model,
+        "region": price.region,
+        "unit_price": format_amount(price.unit_price),
+        "currency": price.currency,
+        "valid_from": price.valid_from.isoformat(),
+    }
+    await record_audit(
+        session,
+        actor=actor,
+        action=action,
+        subject_kind="price",
+        subject_id=price.id,
+        detail=detail,
+    )

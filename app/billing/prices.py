@@ -51,3 +51,18 @@ def price_at(
         if (price.model, price.region) == (model, region) and price.valid_from <= moment
     )
     return max(begun, key=lambda price: price.valid_from, default=None)
+
+
+def find_currency_changes(prices: Iterable[DatedPrice], price: DatedPrice) -> list[DatedPrice]:
+    """The prices of the model, at the moment when this one begins, that have another currency.
+
+    That of the same region is replaced; with one of another region it cannot be compared.
+    """
+    known = list(prices)
+    regions = sorted({one.region for one in known})
+    at_that_time = (price_at(known, price.model, region, price.valid_from) for region in regions)
+    return [
+        found
+        for found in at_that_time
+        if found is not None and found.unit.currency != price.unit.currency
+    ]

@@ -1,7 +1,7 @@
 """Types of arguments that the command line parses itself; a bad one is a usage error."""
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
 from zoneinfo import ZoneInfo
 
@@ -45,7 +45,7 @@ def split_list(given: list[str] | None) -> tuple[str, ...]:
 
 
 def parse_moment(text: str) -> datetime:
-    """A time with its offset, or a day, which begins at midnight UTC; raises ValueError."""
+    """A day or a time, with its offset if one is given; raises ValueError."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
@@ -53,7 +53,7 @@ def parse_moment(text: str) -> datetime:
             f"{text!r} is not a time; write it as 2026-11-23 or 2026-11-23T08:00+08:00"
         ) from None
     _check_year(text, moment.year)
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return moment
 
 
 def _check_year(text: str, year: int) -> None:
@@ -61,6 +61,11 @@ def _check_year(text: str, year: int) -> None:
         raise ValueError(
             f"{text!r} is of no use; its year must be from {FIRST_YEAR} to {LAST_YEAR}"
         )
+
+
+def in_zone(moment: datetime, timezone: str) -> datetime:
+    """A time without an offset is read from the clocks of that IANA time zone."""
+    return moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(timezone))
 
 
 def end_of(day: date, timezone: str) -> datetime:

@@ -28,6 +28,7 @@ EXAMPLES = {
     "account resume": "account resume main",
     "account remove": "account remove main --yes",
     "price set": "price set wan2.5-i2i-preview 0.20 --region cn-beijing --from 2027-01-01",
+    "price cancel": "price cancel wan2.5-i2i-preview --region cn-beijing --from 2027-01-01",
     "price list": "price list",
     "job list": "job list --team ads --status queued",
     "job show": "job show 0198c0f2-7d3a-7c11-b2a5-7c6e5d4f3a21",

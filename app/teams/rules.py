@@ -60,6 +60,11 @@ def check_team(name: str, settings: TeamSettings) -> None:
     _refuse(problems)
 
 
+def check_timezone(name: str) -> None:
+    """Raises InvalidRequest."""
+    _refuse([_find_timezone_problem(name)])
+
+
 def check_key(settings: KeySettings, now: datetime) -> None:
     """Raises InvalidRequest with every fault at once."""
     problems = [

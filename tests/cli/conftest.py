@@ -47,9 +47,10 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def run_bare(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Run:
-    def run(*arguments: str, stdin: str = "") -> Outcome:
+    def run(*arguments: str, stdin: str | io.StringIO = "") -> Outcome:
         monkeypatch.setattr(sys, "argv", ["dashgate", *arguments])
-        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        typed = io.StringIO(stdin) if isinstance(stdin, str) else stdin
+        monkeypatch.setattr(sys, "stdin", typed)
         with pytest.raises(SystemExit) as left:
             main()
         captured = capsys.readouterr()
