@@ -10,7 +10,7 @@ EXAMPLES = {
     "edit": 'edit cat.png --prompt "make it blue" --n 2 --out blue',
     "test": "test tests/jobs -q",
     "bench": "bench --only 4,5 --quick",
-    "report": "report --from 2026-11-01 --to 2026-11-30 --group-by team,model",
+    "report": "report --from 2026-11-01 --to 2026-11-30 --group-by team,month --all --out 11.csv",
     "team create": "team create ads --weight 2 --max-running 3 --cost-center 4711",
     "team list": "team list",
     "team show": "team show ads",

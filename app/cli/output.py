@@ -3,10 +3,10 @@
 import math
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 from uuid import UUID
 
 import orjson
@@ -24,29 +24,54 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document, n
 
 
 def print_json(document: object) -> None:
+    typer.echo(to_json(document))
+
+
+def to_json(document: object) -> str:
     options = orjson.OPT_INDENT_2 | orjson.OPT_UTC_Z
-    typer.echo(orjson.dumps(document, default=_to_plain, option=options).decode())
+    return orjson.dumps(document, default=_to_plain, option=options).decode()
 
 
-def print_table(rows: Iterable[dict[str, Any]], columns: Iterable[str]) -> None:
-    """One line for each row; what is not there shows as a dash.
+def print_table(
+    rows: Iterable[dict[str, Any]],
+    columns: Iterable[str],
+    *,
+    numbers: Collection[str] = (),
+) -> None:
+    """One line for each row; what is not there shows as a dash, numbers end below each other.
 
     On a terminal too narrow for that, texts go over several lines. No word is ever cut, so that
     ids and amounts stay whole: where even the words do not fit, each row is a block of lines.
     """
     names = list(columns)
-    cells = [[_to_cell(row[name]) for name in names] for row in rows]
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else math.inf
-    widths = _share_width(list(zip(names, *cells, strict=True)), width)
+    cells = _to_cells(rows, names)
+    widths = _share_width(list(zip(names, *cells, strict=True)), _find_width())
     if widths is None:
         _print_blocks(names, cells)
         return
     table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
     for name, column_width in zip(names, widths, strict=True):
-        table.add_column(Text(name), width=column_width)
+        side: Literal["left", "right"] = "right" if name in numbers else "left"
+        table.add_column(Text(name), width=column_width, justify=side)
     for row in cells:
         table.add_row(*map(Text, row))
-    Console(file=sys.stdout, width=sum(widths) + GAP * len(widths)).print(table)
+    # Without a height, a terminal that says that it is dumb would have 80 columns.
+    Console(file=sys.stdout, width=sum(widths) + GAP * len(widths), height=len(cells)).print(table)
+
+
+def fits(rows: Iterable[dict[str, Any]], columns: Iterable[str]) -> bool:
+    """Whether `print_table` has room for a line for each row, or several lines of whole words."""
+    names = list(columns)
+    cells = _to_cells(rows, names)
+    return _share_width(list(zip(names, *cells, strict=True)), _find_width()) is not None
+
+
+def _to_cells(rows: Iterable[dict[str, Any]], names: list[str]) -> list[list[str]]:
+    return [[_to_cell(row[name]) for name in names] for row in rows]
+
+
+def _find_width() -> float:
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else math.inf
 
 
 def _share_width(columns: list[tuple[str, ...]], width: float) -> list[int] | None:

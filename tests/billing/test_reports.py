@@ -11,16 +11,9 @@ from typing import Any
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.billing.reports import (
-    Report,
-    ReportQuery,
-    ReportRow,
-    Sums,
-    find_month,
-    make_report,
-    to_totals,
-    write_csv,
-)
+from app.billing.report_csv import write_csv
+from app.billing.report_rows import Period, Report, ReportRow, Sums, to_totals
+from app.billing.reports import ReportQuery, find_month, make_report
 from app.billing.waste import book_waste
 from app.kit.clock import utc_now
 from app.kit.crypto import Vault
@@ -35,7 +28,7 @@ from app.kit.postgres.database import (
 )
 from tests.billing.books import Payer, accept_job, end_job, make_payer
 from tests.databases import cloned_database
-from tests.factories import MODEL
+from tests.factories import MODEL, make_price
 
 FIRST, LAST = date(2026, 11, 1), date(2026, 11, 30)
 NOON = datetime(2026, 11, 10, 12, tzinfo=UTC)
@@ -56,6 +49,7 @@ async def past(server_url: str, template: str, vault: Vault) -> AsyncIterator[Pa
     async with cloned_database(server_url, template) as url:
         engine, pool = make_engine(url), await open_pool(url, max_size=2)
         sessions = make_sessions(engine)
+        await make_price(sessions)
         ads = await make_payer(sessions, vault, name="ads")
         web = await make_payer(sessions, vault, name="web")
         jobs = [
@@ -95,6 +89,7 @@ async def test_a_row_has_the_group_the_counts_and_exact_money(reader: AsyncSessi
         "canceled": 0,
         "expired": 0,
         "image_count": 3,
+        "unit_price": "0.20",
         "amount": "0.60",
         "currency": "CNY",
     }
@@ -204,16 +199,20 @@ async def test_a_tag_name_is_never_run_as_sql(session: AsyncSession) -> None:
     assert await _report(session, "tag:x' || (select 1) --") == []
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1"])
+@pytest.mark.parametrize(
+    "text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1", "＠SUM(A1)"]
+)
 def test_a_formula_does_not_run_in_a_spreadsheet(text: str) -> None:
     sums = Sums(1, 1, 0, 0, 0, 1, Decimal("0.2"), "CNY")
-    report = Report(("tag:x", "jobs", "amount"), (ReportRow({"tag:x": text}, sums),), utc_now())
+    period = Period(FIRST, LAST, ("UTC",), LAST)
+    rows = (ReportRow({"tag:x": text}, sums),)
     stream = io.StringIO(newline="")
 
-    write_csv(report, stream)
+    write_csv(Report(("tag:x",), rows, period, utc_now()), stream)
 
-    rows = list(csv.reader(io.StringIO(stream.getvalue(), newline="")))
-    assert rows == [["tag:x", "jobs", "amount"], [f"'{text}", "1", "0.20"]]
+    usage, total = csv.DictReader(io.StringIO(stream.getvalue(), newline=""))
+    assert (usage["tag:x"], usage["amount"], usage["line"]) == (f"'{text}", "0.20", "usage")
+    assert (total["tag:x"], total["total_amount"], total["line"]) == ("", "0.20", "total")
 
 
 async def test_what_no_team_got_is_a_line_of_the_company(

@@ -83,7 +83,11 @@ def test_what_cannot_be_done_is_said_in_one_sentence(
         ("price", "set", "m", "1", "--region", "cn-beijing", "--from", "soon"),
         ("report", "--from", "yesterday"),
         ("report", "--format", "xlsx"),
-        ("report", "--out", "x.csv"),
+        ("report", "--out", "x.txt"),
+        ("report", "--out", "x.xlsx"),
+        ("report", "--out", "x.csv", "--json"),
+        ("report", "--out", "x.json", "--format", "csv"),
+        ("report", "--out", "x.csv", "--format", "table"),
         ("nonsense",),
     ],
 )
