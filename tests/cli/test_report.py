@@ -159,7 +159,7 @@ def test_a_table_begins_with_its_period_zone_and_state(report: Run) -> None:
 def test_a_month_that_has_not_ended_is_said_to_be_open(report: Run, home: Path) -> None:
     later = ("--to", "2099-01-31")
 
-    assert "Still open" in report(*later).out
+    assert "Still open: jobs that end by 2099-01-31 are added." in report(*later).out
     assert report(*later, "--json").document["period"]["is_open"] is True
     assert "still open" in report(*later, "--out", "x.csv").err
     assert {line["period_state"] for line in _read(home / "x.csv")} == {"open"}

@@ -69,7 +69,8 @@ def _describe_period(made: Report) -> str:
     each = "each team's " if len(period.timezones) > 1 else ""
     zone = zones if len(period.timezones) == 1 else "UTC"
     as_of = made.as_of.astimezone(ZoneInfo(zone) if zone != "UTC" else UTC)
-    state = "Still open: jobs may be added." if period.is_open else "Closed: all days have ended."
+    still = f"Still open: jobs that end by {period.to_day} are added."
+    state = still if period.is_open else "Closed: all days have ended."
     return (
         f"{period.from_day} to {period.to_day}, {each}days in {zones}.\n"
         f"As of {as_of:%Y-%m-%d %H:%M} {zone}. {state}\n"
