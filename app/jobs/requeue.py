@@ -9,6 +9,7 @@ from uuid import UUID
 
 from app.billing.money import format_amount
 from app.jobs.cancel import WISH_RULES
+from app.jobs.core.restored import RESTORED_CODE
 from app.jobs.core.state import RequeueAsked
 from app.jobs.engine.judge import Judge, Witness
 from app.jobs.events import PICTURES_WAITING, QUEUE_CHANGED, wake, write_event
@@ -189,11 +190,7 @@ def _find_status(actions: tuple[Action, ...]) -> JobStatus:
 
 async def _hasten(pool: Pool, job_id: UUID, status: JobStatus, reason: str, tell: Witness) -> bool:
     async with transaction(pool) as connection:
-        is_done = await connection.fetchval(
-            "update job_runs set due_at = now() where job_id = $1 and status = $2 returning true",
-            job_id,
-            status,
-        )
+        is_done = await connection.fetchval(_HASTEN, job_id, status, RESTORED_CODE)
         if is_done is None:
             return False
         await write_event(connection, job_id, HASTENED, {"status": status, "reason": reason})
@@ -218,6 +215,14 @@ def _check_reason(reason: str) -> None:
         )
     )
 
+
+# A restored job is held by that mark's reason alone, and goes as any other from now on.
+_HASTEN = """
+update job_runs set due_at = now(), attention_code = nullif(attention_code, $3),
+    attention_since = case when attention_code <> $3 then attention_since end,
+    attention_detail = case when attention_code <> $3 then attention_detail end
+where job_id = $1 and status = $2 returning true
+"""
 
 _LATEST_ATTEMPT = "select max(number) from attempts where job_id = $1"
 

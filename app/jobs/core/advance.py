@@ -60,6 +60,7 @@ def _move(run: RunState, decision: Run | Requeue | Disown | Collect) -> RunState
                 task_id=None,
                 is_adopted=False,
                 is_awaited=False,
+                is_restored=False,
                 holds_lane=False,
                 holds_slot=False,
                 task_failures=run.task_failures + is_failure,

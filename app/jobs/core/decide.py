@@ -8,6 +8,7 @@ from app.dashscope.payloads import TaskStatus
 from app.jobs.core.creates import after_create
 from app.jobs.core.deadlines import OVERDUE_CODE, after_time
 from app.jobs.core.doubts import REVIEW_CODE, after_list
+from app.jobs.core.restored import hold_restored
 from app.jobs.core.state import (
     Answered,
     CancelAsked,
@@ -65,7 +66,18 @@ def decide(
             actions = after_time(run, now, rules=rules, is_next=is_next)
         case _:
             assert_never(event)
-    return _heed_cancel(actions) if run.is_cancel_asked else actions
+    return _restrain(run, event, actions, now)
+
+
+def _restrain(
+    run: RunState, event: Event, actions: tuple[Action, ...], now: datetime
+) -> tuple[Action, ...]:
+    """Not every job goes back into the queue, whatever its attempt has met."""
+    if run.is_cancel_asked:
+        return _heed_cancel(actions)
+    if run.is_restored and not isinstance(event, RequeueAsked):
+        return hold_restored(run, actions, now)
+    return actions
 
 
 def _concerns(run: RunState, event: Event) -> bool:

@@ -68,6 +68,8 @@ class RunState:
     is_cancel_asked: bool = False
     is_awaited: bool = False
     """A worker may still be sending the create, or waiting for its answer."""
+    is_restored: bool = False
+    """The current attempt was under way in a backup that the database was restored from."""
     unlisted_at: datetime | None = None
     """When a list that proves itself first showed no task of the current attempt."""
     attention_code: str | None = None

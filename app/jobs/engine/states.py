@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from uuid import UUID
 
+from app.jobs.core.restored import RESTORED_CODE
 from app.jobs.core.state import RunState
 from app.jobs.lifecycle import JobStatus
 from app.kit.postgres.database import Connection
@@ -23,7 +24,7 @@ async def lock_standing(connection: Connection, job_id: UUID) -> Standing | None
     Two statements: one that waits for the row would see the attempts as they were before.
     """
     await connection.execute("select from job_runs where job_id = $1 for update", job_id)
-    row = await connection.fetchrow(_READ_STANDING, job_id)
+    row = await connection.fetchrow(_READ_STANDING, job_id, RESTORED_CODE)
     if row is None:
         return None
     run = RunState(
@@ -42,6 +43,7 @@ async def lock_standing(connection: Connection, job_id: UUID) -> Standing | None
         refusals=row["refusals"],
         is_cancel_asked=row["cancel_requested_at"] is not None,
         is_awaited=row["is_awaited"],
+        is_restored=row["is_restored"],
         unlisted_at=row["unlisted_at"],
         attention_code=row["attention_code"],
         attention_since=row["attention_since"],
@@ -56,7 +58,8 @@ select runs.status, runs.attempt, runs.n, runs.expires_at, runs.upstream_task_id
     attempts.outcome, attempts.unlisted_at, tries.fruitless_tries, tries.refusals,
     coalesce(
         runs.status = 'submitting' and runs.lease_expires_at > clock_timestamp(), false
-    ) as is_awaited
+    ) as is_awaited,
+    coalesce(attempts.error_code = $2, false) as is_restored
 from job_runs as runs
 join jobs on jobs.id = runs.job_id
 left join attempts on attempts.job_id = runs.job_id and attempts.number = runs.attempt

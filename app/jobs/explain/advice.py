@@ -34,6 +34,11 @@ _ELSEWHERE = {
         f"at Alibaba, then `{PROGRAM} account resume NAME`), or the request draws the refusal: "
         "then it fails by itself as soon as another job is taken."
     ),
+    "restored": (
+        "The database came out of a backup, and what was sent later is not in it. The upstream's "
+        "own console lists its tasks for 24 hours: is there one with this job's prompt? Then it "
+        "was sent, and its pictures are paid for; sent once more, they are paid for twice."
+    ),
     "answer_unwritable": (
         "The upstream's answer holds what no table takes: report the log line `record.refused`."
     ),
