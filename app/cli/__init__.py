@@ -32,6 +32,14 @@ COMMANDS = {
         "app.cli.processes:migrate_database",
         "Bring the schema to head; several at once do no harm.",
     ),
+    "backup": Place(
+        "app.cli.backups.backup:backup",
+        "Back up the database and the store into a new folder, also while the gateway runs.",
+    ),
+    "restore": Place(
+        "app.cli.backups.restore:restore",
+        "Restore a backup into an empty database and store, or in the place of what is there.",
+    ),
     "emulator": Place(
         "app.cli.emulator:emulator", "Stand in for DashScope: same wire, same limits, no bill."
     ),

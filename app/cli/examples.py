@@ -6,6 +6,8 @@ EXAMPLES = {
     "serve": "serve --host 0.0.0.0 --port 8080",
     "work": "work",
     "migrate": "migrate",
+    "backup": "backup backups/2026-11-23",
+    "restore": "restore backups/2026-11-23",
     "emulator": "emulator --port 8090 --running-seconds 3-5",
     "edit": 'edit cat.png --prompt "make it blue" --n 2 --out blue',
     "test": "test tests/jobs -q",

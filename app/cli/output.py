@@ -105,6 +105,11 @@ def say(message: str) -> None:
     typer.echo(message, err=True)
 
 
+def count_of(number: int, noun: str) -> str:
+    """`1 job`, `1,200 jobs`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def confirm(message: str, *, yes: bool) -> None:
     """Ask a person who sits there, unless it was said beforehand; raises typer.Abort for a no.
 

@@ -47,7 +47,7 @@ def find_binaries(account: Account, pg_bin: Path | None, major: int | None) -> B
     Raises EmbeddedPostgresError.
     """
     found = []
-    for folder in [pg_bin] if pg_bin else _usual_folders():
+    for folder in [pg_bin] if pg_bin else usual_folders():
         binaries = _try_folder(account, folder)
         if binaries and binaries.major >= OLDEST_MAJOR and major in {None, binaries.major}:
             return binaries
@@ -60,7 +60,8 @@ def find_binaries(account: Account, pg_bin: Path | None, major: int | None) -> B
     )
 
 
-def _usual_folders() -> Iterator[Path]:
+def usual_folders() -> Iterator[Path]:
+    """Where Postgres's programs are: in the wheel, then the system's, newest first."""
     wheel = importlib.util.find_spec(WHEEL)  # found without importing: the import has side effects
     for location in (wheel.submodule_search_locations or ()) if wheel else ():
         yield Path(location).parent / WHEEL_TREE / "bin"

@@ -50,6 +50,8 @@ class Vault:
         self._sealing = [_derive(secret, b"seal") for secret in secrets]
         self._signing = [_derive(secret, b"sign") for secret in secrets]
         self._peppers = [_derive(secret, b"pepper") for secret in secrets]
+        self.fingerprints = tuple(_derive(secret, b"fingerprint").hex()[:16] for secret in secrets)
+        """What tells a secret from another, newest first, and leads back to none of them."""
 
     def seal(self, plaintext: str, place: str) -> bytes:
         """Encrypt for one place (row and column); opens nowhere else."""

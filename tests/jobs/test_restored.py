@@ -10,7 +10,7 @@ from app.jobs.core.restored import RESTORED_CODE
 from app.jobs.core.state import Created, RequeueAsked
 from app.jobs.engine.judge import Judge
 from app.jobs.lifecycle import Action, Doubt, Fence, Flag, JobStatus, Requeue, Run, Stop
-from app.jobs.moves.restored import hold_jobs
+from app.jobs.moves.restored import end_leases, hold_jobs
 from app.jobs.requeue import Agreement, RequeueResult, requeue_job
 from app.kit.postgres.database import transaction
 from tests.jobs.news import (
@@ -151,3 +151,13 @@ async def test_a_person_gives_up_what_the_backup_had_under_way_and_it_goes_at_on
     run = await scene.run_of(fence.job_id)
     assert run is not None
     assert run["attention_code"] is None
+
+
+async def test_nobody_holds_a_job_whose_process_has_not_come_along(scene: Scene) -> None:
+    fence = await scene.submitting()
+
+    async with transaction(scene.pool) as connection:
+        await end_leases(connection)
+
+    left = "select lease_expires_at - now() from job_runs where job_id = $1"
+    assert await scene.pool.fetchval(left, fence.job_id) <= timedelta(0)

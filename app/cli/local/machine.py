@@ -67,7 +67,7 @@ def running_machine(settings: Settings, options: MachineOptions) -> Iterator[Mac
     """
     folder = settings.data_dir.resolve()
     with ExitStack() as stack:
-        stack.enter_context(_only_one(folder))
+        stack.enter_context(only_one(folder))
         secret = _keep_secret(settings, folder)
         vault = Vault(tuple(part.strip() for part in secret.split(",") if part.strip()))
         postgres, database_url = _open_database(settings, folder, stack)
@@ -100,7 +100,7 @@ def running_machine(settings: Settings, options: MachineOptions) -> Iterator[Mac
 
 
 @contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
+def only_one(folder: Path) -> Iterator[None]:
     """The folder is this process's alone; raises Conflict when another runs in it."""
     try:
         (folder / "run").mkdir(parents=True, exist_ok=True, mode=0o700)

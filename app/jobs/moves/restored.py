@@ -17,6 +17,13 @@ async def hold_jobs(connection: Connection) -> int:
     return held
 
 
+async def end_leases(connection: Connection) -> None:
+    """Nobody of those who held a job when the backup was made is at work on it any more."""
+    await connection.execute(
+        "update job_runs set lease_expires_at = now() where lease_expires_at > now()"
+    )
+
+
 _HOLD_QUEUED = """
 with held as (
     update job_runs set due_at = expires_at, attention_code = $1, attention_since = now(),
