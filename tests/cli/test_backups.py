@@ -400,6 +400,30 @@ def test_ctrl_c_leaves_no_backup(stock: Stock, home: Path) -> None:
     assert not (home / ".c.draft").exists()
 
 
+def test_ctrl_c_in_a_restore_puts_back_what_was_there(
+    run_bare: Run, stock: Stock, elsewhere: Path, home: Path
+) -> None:
+    run_bare("migrate")
+    run_bare("team", "create", "theirs")
+    listing = f'[ "$1" = --list ] && exec {find_wheel("pg_restore")} "$@"'
+    put_program(home / "bin", "pg_restore", "99.1", f"{listing}; touch started; exec sleep 60")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "app", "restore", "b", "--replace"],
+        env={**os.environ, "DASHGATE_PG_BIN": str(home / "bin")},
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    wait_until((home / "started").exists)
+    assert (elsewhere / stock.key).exists()
+
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+
+    assert process.returncode == 130, err
+    assert list_teams(run_bare) == ["theirs"]
+    assert not any((elsewhere / name).exists() for name in ("inputs", "dashgate-store"))
+
+
 def test_what_a_kill_has_left_of_a_draft_goes(run_bare: Run, stock: Stock, home: Path) -> None:
     (home / ".c.draft" / "store").mkdir(parents=True)
     (home / ".c.draft" / "left").write_text("over")

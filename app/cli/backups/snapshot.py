@@ -15,11 +15,7 @@ from app.kit.postgres.database import Connection, connect
 SCHEMA = "public"
 WANTED = ".wanted"
 PAGE = 5_000
-LONGEST_SECONDS = 24 * 3600.0
-"""Of a statement that reads the whole of a big table."""
 MEGABYTE = 1000**2
-
-ENDLESS = "set statement_timeout = 0; set idle_in_transaction_session_timeout = 0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +38,8 @@ async def take_snapshot(url: str, draft: Path, pg_bin: Path | None) -> Snapshot:
     The list is what makes the copy of the store agree with the dump, whatever is written and
     deleted meanwhile: objects are written before their rows say so, and deleted after them.
     """
-    connection = await connect(url)
+    connection = await connect(url, is_patient=True)
     try:
-        await connection.execute(ENDLESS)
         major = connection.get_server_version().major
         program = find_program("pg_dump", major, pg_bin)
         async with connection.transaction(isolation="repeatable_read", readonly=True):
@@ -84,14 +79,14 @@ async def take_snapshot(url: str, draft: Path, pg_bin: Path | None) -> Snapshot:
 
 async def count_rows(connection: Connection) -> dict[str, int]:
     """How many rows some tables have, by which a restore is measured."""
-    row = await connection.fetchrow(_COUNT, timeout=LONGEST_SECONDS)
+    row = await connection.fetchrow(_COUNT)
     assert row is not None
     return dict(row)
 
 
 async def find_promised(url: str, keys: Sequence[str]) -> list[str]:
     """Those of the keys that the database still promises, now."""
-    connection = await connect(url)
+    connection = await connect(url, is_patient=True)
     try:
         rows = await connection.fetch(_STILL_PROMISED, list(keys))
     finally:
@@ -113,7 +108,7 @@ async def _list_wanted(connection: Connection, path: Path) -> tuple[int, int]:
     """Returns how many they are, and their bytes."""
     object_count = total_bytes = 0
     with open_private(path) as lines:
-        found = connection.cursor(_WANTED, prefetch=PAGE, timeout=LONGEST_SECONDS)
+        found = connection.cursor(_WANTED, prefetch=PAGE)
         async for row in found:
             line = f"{row['sha256']} {row['byte_count']} {row['store_key']}\n"
             lines.write(line.encode())

@@ -13,7 +13,7 @@ from alembic.script import ScriptDirectory
 
 from app.cli.backups.archive import DUMP, Backup
 from app.cli.backups.programs import complain, run_program
-from app.cli.backups.snapshot import ENDLESS, LONGEST_SECONDS, SCHEMA, count_rows
+from app.cli.backups.snapshot import SCHEMA, count_rows
 from app.cli.output import count_of
 from app.embedded import Program
 from app.kit.errors import Conflict, InvalidRequest, Unavailable
@@ -45,7 +45,6 @@ class Found:
 
 async def look(connection: Connection) -> Found:
     """Raises Conflict while a gateway runs on the database."""
-    await connection.execute(ENDLESS)
     await require_quiet(connection)
     if not await connection.fetchval("select pg_try_advisory_lock($1)", MIGRATION_LOCK):
         raise Conflict("the database is being migrated or restored: wait until that is done")
@@ -139,11 +138,11 @@ async def load(
 async def finish(connection: Connection, revision: str) -> None:
     """In the caller's transaction: let processes start on it, and let go what it replaces."""
     await connection.execute("insert into alembic_version (version_num) values ($1)", revision)
-    await connection.execute(f"drop schema {ASIDE} cascade", timeout=LONGEST_SECONDS)
+    await connection.execute(f"drop schema {ASIDE} cascade")
 
 
 async def open_target(url: str) -> Connection:
-    return await connect(url)
+    return await connect(url, is_patient=True)
 
 
 async def _describe(
@@ -157,7 +156,7 @@ async def _describe(
         return count_of(len(tables), "table")
     teams = await connection.fetchval(f"select count(*) from {SCHEMA}.teams")
     jobs = await connection.fetchval(
-        f"select count(*) from {SCHEMA}.jobs", timeout=LONGEST_SECONDS
+        f"select count(*) from {SCHEMA}.jobs",
     )
     return f"{count_of(teams, 'team')} and {count_of(jobs, 'job')}"
 

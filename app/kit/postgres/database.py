@@ -158,13 +158,19 @@ async def _open_pool(url: str, max_size: int, *, min_size: int, settings: dict[s
     )
 
 
-async def connect(url: str) -> Connection:
-    """One connection outside any pool: for LISTEN and for advisory locks."""
+async def connect(url: str, *, is_patient: bool = False) -> Connection:
+    """One connection outside any pool: for LISTEN and for advisory locks.
+
+    A patient one waits for each statement as long as it takes.
+    """
+    settings = _server_settings()
+    if is_patient:
+        settings |= {"statement_timeout": "0", "idle_in_transaction_session_timeout": "0"}
     connection = await asyncpg.connect(
         to_asyncpg_dsn(url),
         timeout=CONNECT_TIMEOUT_SECONDS,
-        command_timeout=COMMAND_TIMEOUT_SECONDS,
-        server_settings=_server_settings(),
+        command_timeout=None if is_patient else COMMAND_TIMEOUT_SECONDS,
+        server_settings=settings,
     )
     await prepare_connection(connection)
     return connection
