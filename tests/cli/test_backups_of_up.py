@@ -23,8 +23,7 @@ def test_an_embedded_gateway_is_backed_up_and_comes_back_in_an_empty_folder(
     monkeypatch.setenv("DASHGATE_DATA_DIR", str(second))
     restored = run_bare("restore", "b")
     assert restored.code == 0, restored.err
-    assert list_teams(run_bare, second, monkeypatch) == ["ads"]
-    assert "not empty" in run_bare("restore", "b").err
+    assert "it holds 1 team and 0 jobs" in run_bare("restore", "b").err
     with only_one(second):
         assert "a gateway runs in the data folder" in run_bare("restore", "b").err
 
@@ -34,9 +33,3 @@ def furnish(run: Run, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         running.setenv("DATABASE_URL", postgres.ensure())
         assert run("migrate").code == 0
         assert run("team", "create", "ads").code == 0
-
-
-def list_teams(run: Run, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    with EmbeddedPostgres(data_dir / "postgres") as postgres, monkeypatch.context() as running:
-        running.setenv("DATABASE_URL", postgres.ensure())
-        return [team["name"] for team in run("team", "list", "--json").document]

@@ -10,13 +10,15 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from app.billing.ledger import find_imbalances
 from app.billing.usage import find_drift
 from app.billing.waste import find_waste_drift
-from app.kit.postgres.database import connect
+from app.jobs.requeue import requeue_job
+from app.kit.postgres.database import connect, open_pool
 from tests.databases import cloned_database, empty_database
 from tests.emulator.client import QUICK
 from tests.gateway import Gateway, running_gateway
@@ -73,8 +75,7 @@ async def test_a_gateway_that_is_backed_up_under_load_comes_back(
     await expect_sent_once(gateway)
     await expect_all_kept(gateway, fresh_url)
 
-    wish = ("job", "requeue", waiting[0]["id"], "--reason", "its pictures are lost", "--json")
-    await run_command(gateway, *wish)
+    await let_go(fresh_url, waiting[0])
     assert (await later.wait_for(waiting[0]))["status"] == "succeeded"
 
 
@@ -110,6 +111,14 @@ async def weigh(url: str, traveller: Traveller, weight: int) -> None:
         )
     finally:
         await connection.close()
+
+
+async def let_go(url: str, job: Job) -> None:
+    pool = await open_pool(url, max_size=1)
+    try:
+        await requeue_job(pool, UUID(job["id"]), reason="its pictures are lost")
+    finally:
+        await pool.close()
 
 
 async def expect_served(traveller: Traveller, job: Job, content: bytes) -> None:
