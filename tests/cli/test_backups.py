@@ -381,6 +381,24 @@ def test_what_expires_while_the_copy_is_made_is_not_missed(
     assert made["store"]["object_count"] == 0
 
 
+def test_dump_and_list_of_objects_are_of_one_moment(
+    run_bare: Run, stock: Stock, second_url: str, elsewhere: Path, home: Path, monkeypatch: Any
+) -> None:
+    """What is written between the list and the dump is in neither."""
+    rename = f'{find_wheel("psql")} -q -d "{stock.url}" -c "update files set name = \'later\'"'
+    put_program(home / "bin", "pg_dump", "18.4", f'{rename} && {find_wheel("pg_dump")} "$@"')
+    with monkeypatch.context() as there:
+        there.setenv("DASHGATE_PG_BIN", str(home / "bin"))
+        for name, value in make_environment(stock).items():
+            there.setenv(name, value)
+        assert run_bare("backup", "c").code == 0
+
+    assert run_bare("restore", "c").code == 0
+
+    assert order(stock.url, "select name from files").strip() == "later"
+    assert order(second_url, "select name from files").strip() == ""
+
+
 def test_ctrl_c_leaves_no_backup(stock: Stock, home: Path) -> None:
     put_program(home / "bin", "pg_dump", "99.1", "touch started; exec sleep 60")
     process = subprocess.Popen(
@@ -469,8 +487,10 @@ def test_pictures_that_stay_in_a_bucket_are_not_looked_for_in_a_folder(
     expect_refused(run_bare("restore", "c"), "s3://bucket/prefix")
 
 
-def order(url: str, statement: str) -> None:
-    subprocess.run([find_wheel("psql"), "-q", "-d", url, "-c", statement], check=True)
+def order(url: str, statement: str) -> str:
+    """What the statement answers."""
+    command = [find_wheel("psql"), "-q", "-A", "-t", "-d", url, "-c", statement]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 def find_wheel(name: str) -> str:
