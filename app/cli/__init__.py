@@ -34,11 +34,11 @@ COMMANDS = {
     ),
     "backup": Place(
         "app.cli.backups.backup:backup",
-        "Back up the database and the store into a new folder, also while the gateway runs.",
+        "Back up the database and the store, also while the gateway runs; not the secret key.",
     ),
     "restore": Place(
         "app.cli.backups.restore:restore",
-        "Restore a backup into an empty database and store, or in the place of what is there.",
+        "Restore a backup; what it had on its way is held until a person lets it go.",
     ),
     "emulator": Place(
         "app.cli.emulator:emulator", "Stand in for DashScope: same wire, same limits, no bill."
