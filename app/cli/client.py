@@ -1,5 +1,6 @@
 """A client of a running gateway, for the commands that use it as its users do."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -13,6 +14,8 @@ from app.kit.errors import GatewayError, Unavailable
 
 CALL_SECONDS = 30.0
 WAIT_SECONDS = 5
+OUTAGE_SECONDS = 60.0
+OUTAGE_PAUSE_SECONDS = 0.5
 FINAL = frozenset({"succeeded", "failed", "canceled", "expired"})
 
 
@@ -38,6 +41,17 @@ def calling(url: str, key: str) -> Iterator[httpx.Client]:
         ) from error
 
 
+class Patience:
+    """For a gateway that is being restarted: a pause before each new try, until it is over."""
+
+    def __init__(self, seconds: float) -> None:
+        self._until = time.monotonic() + seconds
+
+    def is_over(self) -> bool:
+        time.sleep(OUTAGE_PAUSE_SECONDS)
+        return time.monotonic() > self._until
+
+
 def submit(client: httpx.Client, body: dict[str, Any]) -> dict[str, Any]:
     """Accept an edit by the native door; raises Refused with the gateway's own words."""
     return _read(client.post("/v1/jobs", json=body))
@@ -45,8 +59,18 @@ def submit(client: httpx.Client, body: dict[str, Any]) -> dict[str, Any]:
 
 def follow(client: httpx.Client, job_id: str) -> Iterator[dict[str, Any]]:
     """The job again and again until it has ended; the last one is its end."""
+    patience = Patience(OUTAGE_SECONDS)
     while True:
-        job = _read(client.get(f"/v1/jobs/{job_id}", headers={"Prefer": f"wait={WAIT_SECONDS}"}))
+        try:
+            answer = client.get(f"/v1/jobs/{job_id}", headers={"Prefer": f"wait={WAIT_SECONDS}"})
+            if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+                answer.raise_for_status()
+        except (httpx.TransportError, httpx.HTTPStatusError):
+            if patience.is_over():
+                raise
+            continue
+        patience = Patience(OUTAGE_SECONDS)
+        job = _read(answer)
         yield job
         if job["status"] in FINAL:
             return

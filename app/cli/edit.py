@@ -14,6 +14,7 @@ from app import PROGRAM
 from app.cli.client import Refused, calling, fetch, follow, save, submit
 from app.cli.context import find_gateway_url, load_settings
 from app.cli.output import AsJson, print_json, say
+from app.jobs.explain.phrases import say_before, say_hold
 from app.kit.errors import InvalidRequest
 from app.media.data_uri import to_data_uri
 from app.media.inspect import UnreadableImage, inspect_image
@@ -68,7 +69,8 @@ def edit(
 def _check_address(url: str) -> str:
     if not url.lower().startswith(("http://", "https://")):
         raise InvalidRequest(f"--url {url!r} is no address: write it as http://host:8080")
-    return url.rstrip("/")
+    # What DashScope SDKs are given is the same gateway.
+    return url.rstrip("/").removesuffix("/api/v1")
 
 
 def _find_key(settings: Settings, given: str | None) -> str:
@@ -139,10 +141,7 @@ def describe_progress(job: dict[str, Any]) -> str:
     queue = job.get("queue")
     if not queue:
         return str(job["status"])
-    before = queue["position"]
-    told = f"{job['status']}, {before} before it" if before else f"{job['status']}, the next"
-    if queue.get("held_by"):
-        told += f", held by {queue['held_by'].replace('_', ' ')}"
+    told = f"{job['status']}, {say_before(queue['position'])}: {say_hold(queue['held_by'])}"
     if queue.get("eta_seconds"):
         told += f", done in about {queue['eta_seconds']['p50']:.0f} s"
     return told
@@ -157,4 +156,6 @@ def _tell(job: dict[str, Any], saved: list[Path]) -> None:
     for path in saved:
         typer.echo(str(path))
     usage = job["usage"]
-    say(f"{usage['image_count']} pictures for {usage['amount']} {usage['currency']}.")
+    count = usage["image_count"]
+    pictures = "1 picture" if count == 1 else f"{count} pictures"
+    say(f"{pictures} for {usage['amount']} {usage['currency']}.")

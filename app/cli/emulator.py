@@ -1,15 +1,20 @@
 """The upstream's stand-in as a process."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
+from pydantic import ValidationError
 
 from app.cli.output import say
 from app.emulator.disturb.faults import load_faults
 from app.emulator.options import EmulatorOptions, EventTarget, parse_key, parse_span
 from app.emulator.server import DEFAULT_PORT, serve_emulator
+from app.kit.errors import InvalidRequest
 from app.kit.ports import check_listening
+
+T = TypeVar("T")
 
 _ClockSkew = Annotated[
     float, typer.Option(help="How far ahead of ours its clock is; below 0: behind.")
@@ -20,6 +25,18 @@ _EventsUrl = Annotated[
 _EventsToken = Annotated[
     str, typer.Option(help="Token of those events.", envvar="DASHGATE_EVENTBRIDGE_TOKEN")
 ]
+
+
+def read(option: str, parse: Callable[[], T]) -> T:
+    """The option's value; raises InvalidRequest, which names it."""
+    try:
+        return parse()
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise InvalidRequest(f"{option}: {place or 'the file'}: {first['msg']}") from None
+    except (ValueError, OSError) as error:
+        raise InvalidRequest(f"{option}: {error}") from None
 
 
 def emulator(
@@ -57,13 +74,13 @@ def emulator(
     """Stand in for DashScope: same wire, same limits, no bill."""
     address = f"http://{host}:{port}"
     options = EmulatorOptions(
-        keys=dict(parse_key(text) for text in key or ()),
-        running_seconds=parse_span(running_seconds),
+        keys=read("--key", lambda: dict(parse_key(text) for text in key or ())),
+        running_seconds=read("--running-seconds", lambda: parse_span(running_seconds)),
         ttl_seconds=ttl_seconds,
         time_scale=time_scale,
         strict_inputs=strict_inputs,
         strict_create=strict_create,
-        faults=load_faults(faults) if faults else (),
+        faults=read("--faults", lambda: load_faults(faults) if faults else ()),
         seed=seed,
         clock_skew_seconds=clock_skew_seconds,
         events=EventTarget(url=events_url, token=events_token) if events_url else None,

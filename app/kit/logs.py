@@ -18,6 +18,7 @@ def configure_logs(*, level: str, as_json: bool) -> None:
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
+        _name_server,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
         _leave_rows_out,
@@ -46,6 +47,15 @@ def configure_logs(*, level: str, as_json: bool) -> None:
     root.setLevel(level.upper())
     for chatty in ("httpx", "httpcore", "uvicorn.access", "alembic", "aiohttp"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def _name_server(
+    _: object, __: str, event: structlog.types.EventDict
+) -> structlog.types.EventDict:
+    """The server logs all it says as `uvicorn.error`, also that it has started well."""
+    if event.get("logger") == "uvicorn.error":
+        event["logger"] = "uvicorn"
+    return event
 
 
 def _leave_rows_out(

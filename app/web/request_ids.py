@@ -97,5 +97,6 @@ def _log_answer(scope: Scope, status: int, seconds: float) -> None:
         method=scope["method"],
         path=path_for_log(scope),
         status=status,
+        client=(scope.get("client") or ("",))[0],
         milliseconds=round(seconds * 1000, 1),
     )

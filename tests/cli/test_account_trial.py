@@ -7,8 +7,11 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
+from app.cli.local.upstream import EMULATOR, choose_upstream
+from app.kit.crypto import Vault
 from app.kit.ports import find_free_port
-from tests.cli.conftest import Run
+from app.settings import Settings
+from tests.cli.conftest import SECRET, Run
 from tests.cli.test_verbs import ask
 
 KEY = "sk-invented-0123456789"
@@ -40,10 +43,11 @@ def answering(status: int, body: bytes) -> Iterator[str]:
             thread.join()
 
 
-def add(run: Run, base_url: str) -> str:
+def add(run: Run, base_url: str, *, code: int = 0) -> str:
     flags = ("--region", "cn-beijing", "--api-key-stdin", "--base-url", base_url)
     added = run("account", "add", "main", *flags, stdin=KEY)
-    assert added.code == 0
+    assert added.code == code
+    assert ("takes work" in added.out) == (code == 0)
     assert KEY not in added.out + added.err
     return added.err
 
@@ -62,7 +66,7 @@ def test_a_key_is_tried_when_its_account_is_added_and_by_a_command(
     run: Run, status: int, body: bytes, verdict: str, told: str, listed: str
 ) -> None:
     with answering(status, body) as base_url:
-        assert told in add(run, base_url)
+        assert told in add(run, base_url, code=1 if verdict == "refused" else 0)
         tried = run("account", "test", "main", "--json")
 
     assert tried.code == (0 if verdict == "works" else 1)
@@ -112,3 +116,25 @@ def test_a_removed_account_has_no_key_to_try(run: Run) -> None:
 
     assert tried.code == 1
     assert "was removed" in tried.err
+
+
+def test_the_stand_in_stays_until_a_key_may_work(run: Run, database: str) -> None:
+    async def start(_: object) -> object:
+        return await choose_upstream(Settings(), database, Vault((SECRET,)))
+
+    ask(database, start)
+    with answering(401, REFUSAL) as base_url:
+        add(run, base_url, code=1)
+    assert find_state(run, EMULATOR) == "active"
+
+    with answering(200, EMPTY_PAGE) as base_url:
+        ask(database, lambda pool: pool.execute("update accounts set base_url = $1", base_url))
+        run("account", "set", "main", "--api-key-stdin", stdin="sk-another-0123456789")
+
+    assert find_state(run, EMULATOR) == "removed"
+
+
+def find_state(run: Run, name: str) -> str:
+    accounts = run("account", "list", "--json").document
+    states: dict[str, str] = {account["name"]: account["state"] for account in accounts}
+    return states[name]

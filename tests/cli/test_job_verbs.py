@@ -131,7 +131,7 @@ class TestRequeue:
 
         assert outcome.code == 0
         assert "waits its turn again" in outcome.out
-        assert "It is held by" in outcome.out
+        assert "In the queue: the next: " in outcome.out
         assert statuses_of(run)[staged.reviewed] == "queued"
         assert audits_of(database, staged.reviewed) == [("job.requeued", "cli", "give_up")]
 
@@ -206,7 +206,7 @@ class TestExplain:
 
 class TestShow:
     def test_a_waiting_job_says_what_holds_it(self, run: Run, staged: Staged) -> None:
-        assert "queue: 0 before it, held by " in run("job", "show", staged.queued).out
+        assert "queue: the next: " in run("job", "show", staged.queued).out
         document = run("job", "show", staged.queued, "--json").document
         assert document["queue"]["position"] == 0
 

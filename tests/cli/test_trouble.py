@@ -250,3 +250,23 @@ def test_without_a_database_the_folder_that_was_looked_in_is_named(
     assert refused.code == 1
     assert f"runs in the data folder {home / '.dashgate'}" in refused.err
     assert "DASHGATE_DATA_DIR" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "value"),
+    [
+        ("emulator", "--running-seconds", "abc"),
+        ("emulator", "--running-seconds", "5-3"),
+        ("emulator", "--key", "=account"),
+        ("emulator", "--faults", __file__),
+        ("up", "--running-seconds", "soon"),
+    ],
+)
+def test_an_option_of_the_stand_in_is_named_in_one_sentence(
+    run: Run, command: str, option: str, value: str
+) -> None:
+    refused = run(command, option, value)
+
+    assert refused.code == 1
+    assert refused.err.startswith(f"dashgate: {option}: ")
+    assert refused.err.count("\n") == 1

@@ -95,7 +95,7 @@ async def test_a_waiting_job_shows_its_place_and_goes_on_after_ctrl_c(
     assert process.stderr is not None
     said = ""
     async with asyncio.timeout(SECONDS):
-        while "queued, the next, held by no account" not in said:
+        while "queued, the next: no account takes work" not in said:
             said += (await process.stderr.readline()).decode()
         process.send_signal(signal.SIGINT)
         said += (await process.stderr.read()).decode()

@@ -49,7 +49,9 @@ async def test_a_wait_is_explained_by_what_others_did_meanwhile(scene: Scene) ->
 
     story = tell_story(await load_facts(scene.pool, waiting))
 
-    assert story.timeline[-1].text == "now: still in the queue, 0 before it, held by team_running"
+    assert story.timeline[-1].text == (
+        "now: still in the queue, the next: its team has as many jobs upstream as it may"
+    )
     texts = [reason.text for reason in story.timeline[-1].because]
     assert texts[0].startswith("team team-")
     assert texts[0].endswith("had its limit of 1 upstream")

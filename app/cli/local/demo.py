@@ -35,6 +35,7 @@ ACTOR = "demo"
 PROMPT = "Paint it as a watercolour at sunset"
 RUNNING_SECONDS = "3-5"
 POLL_SECONDS = 0.5
+INTERRUPTED = 130
 FINAL = frozenset({"SUCCEEDED", "FAILED", "CANCELED", "UNKNOWN"})
 
 
@@ -153,8 +154,11 @@ def _watch(machine: Machine, client: httpx.Client, task_id: str) -> dict[str, An
                 shown = output["task_status"]
                 console.print(f"  {utc_now():%H:%M:%S} {shown}", highlight=False)
                 progress.update(shown)
-            if shown in FINAL or machine.supervisor.stopping.wait(POLL_SECONDS):
+            if shown in FINAL:
                 return output
+            if machine.supervisor.stopping.wait(POLL_SECONDS):
+                say(f"Interrupted: task {task_id} is not done. What runs is stopped.")
+                raise typer.Exit(INTERRUPTED)
             machine.supervisor.look()
 
 

@@ -6,10 +6,11 @@ import typer
 
 from app import PROGRAM
 from app.cli.context import load_settings
+from app.cli.emulator import read
 from app.cli.local.machine import Machine, MachineOptions, running_machine
 from app.cli.local.supervisor import stop_at_signals
 from app.cli.output import say
-from app.kit.ports import check_listening
+from app.emulator.options import parse_span
 
 EMULATOR_NOTICE = (
     "NO UPSTREAM ACCOUNT: the emulator stands in for DashScope. Its pictures are drawn on this "
@@ -30,7 +31,7 @@ def up(
     """Run everything on this machine: database, API, worker, and the emulator if need be."""
     settings = load_settings()
     chosen = port or settings.port
-    check_listening(settings.host, chosen)
+    read("--running-seconds", lambda: parse_span(running_seconds))
     options = MachineOptions(
         port=chosen, emulator_running_seconds=running_seconds, logs_to_files=False
     )

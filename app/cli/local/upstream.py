@@ -122,14 +122,18 @@ def _move_to_free_port(account: Account) -> None:
         account.base_url = EMULATOR_URL.format(port=find_free_port(HOST))
 
 
-async def dismiss_stand_in(session: AsyncSession) -> None:
-    """Take the emulator out, now that there is a real account; jobs on it come to their end."""
+async def dismiss_stand_in(session: AsyncSession) -> bool:
+    """Take the emulator out, now that there is a real account; jobs on it come to their end.
+
+    Whether it was there.
+    """
     account = await session.scalar(
         select(Account).where(Account.name == EMULATOR, Account.state == "active")
     )
     if account is None:
-        return
+        return False
     try:
         await remove_account(session, account, actor=ACTOR)
     except Conflict:
         await drain_account(session, account, actor=ACTOR)
+    return True

@@ -9,6 +9,7 @@ from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.accounts.keys import open_keys
+from app.accounts.rules import to_hint
 from app.accounts.store import get_account, note_try
 from app.cli.context import in_transaction
 from app.dashscope.client import DashScope, TaskWindow
@@ -50,6 +51,12 @@ _WORDS = {
     Verdict.UNREADABLE: "does not open: is DASHGATE_SECRET_KEY the one of when it was stored?",
 }
 _ORDER = list(Verdict)
+
+
+def try_new_key(base_url: str, api_key: SecretStr) -> Trial:
+    """Try a key before its account is there."""
+    (trial,) = asyncio.run(_try_each(base_url, [(to_hint(api_key.get_secret_value()), api_key)]))
+    return trial
 
 
 def try_account(name: str, vault: Vault) -> list[Trial]:

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, replace
 from decimal import Decimal
 from typing import Annotated, Any
@@ -15,12 +15,24 @@ from app import PROGRAM
 from app.accounts import store
 from app.accounts.keys import add_key, replace_keys
 from app.accounts.overview import load_overview
-from app.accounts.rules import API_KEY_LENGTH_LIMIT, BASE_URLS, AccountLimits, NewAccount
+from app.accounts.rules import (
+    API_KEY_LENGTH_LIMIT,
+    BASE_URLS,
+    AccountLimits,
+    NewAccount,
+    check_account,
+)
 from app.accounts.tables import Account, Lane
 from app.cli.arguments import parse_number
 from app.cli.context import in_transaction, load_settings, open_vault, who_acts
 from app.cli.local.upstream import EMULATOR, dismiss_stand_in
-from app.cli.operators.account_trial import Verdict, describe_trial, try_account
+from app.cli.operators.account_trial import (
+    Trial,
+    Verdict,
+    describe_trial,
+    try_account,
+    try_new_key,
+)
 from app.cli.operators.account_views import (
     COLUMNS,
     find_next_steps,
@@ -85,16 +97,23 @@ def add_account(
         ),
     )
     vault = open_vault(load_settings())
+    check_account(new)
+    trial = try_new_key(new.resolved_base_url(), new.api_key)
+    is_refused = trial.verdict is Verdict.REFUSED
 
     async def work(session: AsyncSession) -> Account:
         account = await store.create_account(session, vault, new, actor=who_acts())
-        if account.name != EMULATOR:
-            await dismiss_stand_in(session)
+        await store.note_try(session, account, verdict=trial.verdict, said=trial.said)
+        # A key that is refused serves nobody: what stands in goes when one works, or may.
+        if account.name != EMULATOR and not is_refused and await dismiss_stand_in(session):
+            say(f"{EMULATOR}, which stood in for DashScope, takes nothing new any more.")
         return account
 
     account = in_transaction(work)
-    _print_account(account, as_json, "is there and takes work")
-    _try_and_tell(account.name)
+    outcome = "is stored, but its key is refused" if is_refused else "is there and takes work"
+    _print_account(account, as_json, outcome)
+    _tell_trials(account.name, [trial])
+    raise typer.Exit(1 if is_refused else 0)
 
 
 @accounts.command("test")
@@ -221,6 +240,12 @@ def _move(name: str, change: AccountChange, as_json: bool, outcome: str) -> None
 
 def _try_and_tell(name: str) -> None:
     trials = try_account(name, open_vault(load_settings()))
+    _tell_trials(name, trials)
+    if name != EMULATOR and any(trial.verdict is Verdict.WORKS for trial in trials):
+        in_transaction(dismiss_stand_in)
+
+
+def _tell_trials(name: str, trials: Sequence[Trial]) -> None:
     for trial in trials:
         say(describe_trial(trial))
     if any(trial.verdict is not Verdict.WORKS for trial in trials):

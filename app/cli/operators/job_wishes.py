@@ -11,6 +11,7 @@ from app.cli.context import load_settings, who_acts
 from app.cli.operators.job_reads import AskedJob, parse_id, to_document, with_pool
 from app.cli.output import AsJson, print_json
 from app.jobs.cancel import CancelResult, cancel_job
+from app.jobs.explain.phrases import say_before, say_hold
 from app.jobs.lifecycle import Action, Stop
 from app.jobs.queue.board import Board
 from app.jobs.queue.standing import Place, find_place
@@ -118,6 +119,6 @@ def _print_outcome(settings: Settings, seen: Seen, answer: str, *, as_json: bool
         return
     typer.echo(f"Job {job.id} {answer}.")
     if place is not None:
-        typer.echo(f"It is held by {place.held_by}, with {place.position} before it.")
+        typer.echo(f"In the queue: {say_before(place.position)}: {say_hold(place.held_by)}.")
     if not job.status.is_final:
         typer.echo(f"What becomes of it: {PROGRAM} job explain {job.id}")

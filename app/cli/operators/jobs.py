@@ -14,6 +14,7 @@ from app.cli.operators.job_wishes import cancel, requeue
 from app.cli.output import AsJson, print_json, print_table, say
 from app.jobs.explain.facts import AttemptFacts
 from app.jobs.explain.load import load_facts
+from app.jobs.explain.phrases import say_before, say_hold
 from app.jobs.explain.story import Story, tell_story
 from app.jobs.lifecycle import JobStatus
 from app.jobs.lists.pages import list_jobs
@@ -97,7 +98,8 @@ def _print_state(document: dict[str, Any], story: Story) -> None:
     if queue is not None:
         eta = queue["eta_seconds"]
         when = f"; its task may end in {eta['p50']} to {eta['p90']} s" if eta else ""
-        typer.echo(f"queue: {queue['position']} before it, held by {queue['held_by']}{when}")
+        before, hold = say_before(queue["position"]), say_hold(queue["held_by"])
+        typer.echo(f"queue: {before}: {hold}{when}")
     if attention is not None:
         typer.echo(f"attention: {attention['code']}: {attention['detail']}")
     for step in story.next_steps:

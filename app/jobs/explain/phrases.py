@@ -11,6 +11,27 @@ _ADDRESS = re.compile(
 _KEY = re.compile(r"\b(sk-|dg_live_|whsec_)[A-Za-z0-9_-]{6,}")
 
 
+_HOLDS = {
+    "team_paused": "its team is paused",
+    "retry_delay": "it was tried in vain and waits to be tried again",
+    "team_running": "its team has as many jobs upstream as it may",
+    "no_account": "no account takes work",
+    "account_paused": "every account is paused",
+    "account_running": "every place upstream is taken",
+    "account_rate": "the next create is a moment away",
+    "turn": "it waits for its turn",
+}
+"""What keeps a job in the queue."""
+
+
+def say_hold(hold: str) -> str:
+    return _HOLDS.get(hold, hold)
+
+
+def say_before(position: int) -> str:
+    return f"{position} before it" if position else "the next"
+
+
 def veil(text: str) -> str:
     """The text without the paths of addresses, which are credentials, and without keys."""
     shown = _KEY.sub(r"\1...", _ADDRESS.sub(r"\1://\2/...", text))

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from app.jobs.explain.facts import Facts
-from app.jobs.explain.phrases import say_seconds, veil
+from app.jobs.explain.phrases import say_before, say_hold, say_seconds, veil
 from app.jobs.explain.tellers import find_last, say_event
 from app.jobs.explain.waits import ENDS, Reason, explain_wait, find_waits
 from app.jobs.lifecycle import JobStatus
@@ -50,7 +50,8 @@ def _say_now(facts: Facts) -> str:
             place = facts.place
             if place is None:
                 return "now: still in the queue"
-            return f"now: still in the queue, {place.position} before it, held by {place.held_by}"
+            before, hold = say_before(place.position), say_hold(place.held_by)
+            return f"now: still in the queue, {before}: {hold}"
         case JobStatus.SUBMITTING if last is not None:
             known = {"unknown": "is in doubt", "intended": "has not been answered"}
             state = known.get(last.outcome, last.outcome)

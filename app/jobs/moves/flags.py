@@ -1,9 +1,15 @@
 """What is written beside the statuses: what a person must look at, and the wish to stop."""
 
+from functools import partial
+
+import structlog
+
 from app.jobs.events import QUEUE_CHANGED, wake, write_event
 from app.jobs.lifecycle import Fence, Flag, NoteUnlisted, Review
 from app.jobs.moves import StaleRun
-from app.kit.postgres.database import Connection
+from app.kit.postgres.database import Connection, once_committed
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 async def flag_run(connection: Connection, fence: Fence, decision: Flag | Review) -> None:
@@ -23,6 +29,9 @@ async def flag_run(connection: Connection, fence: Fence, decision: Flag | Review
     if newly is None:
         raise StaleRun
     if newly:
+        # Without the detail, which may name a result's address.
+        told = {"job_id": str(fence.job_id), "attempt": fence.attempt, "code": decision.code}
+        once_committed(partial(log.warning, "job.needs_attention", **told))
         await write_event(
             connection,
             fence.job_id,
