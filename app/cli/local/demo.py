@@ -36,6 +36,8 @@ PROMPT = "Paint it as a watercolour at sunset"
 RUNNING_SECONDS = "3-5"
 POLL_SECONDS = 0.5
 INTERRUPTED = 130
+COLUMNS_LEFT_OUT = frozenset({"failed", "canceled", "expired"})
+"""So that the line fits on a terminal."""
 FINAL = frozenset({"SUCCEEDED", "FAILED", "CANCELED", "UNKNOWN"})
 
 
@@ -140,7 +142,7 @@ def _show(machine: Machine, key: str, source: Source, prompt: str) -> None:
             path = save(source.folder, name, content)
             say(f"The picture is whole ({facts.width} x {facts.height}, {facts.bytes} bytes):")
             typer.echo(str(path))
-    say("What it cost the team:")
+    say("What the team has paid for this month:")
     asyncio.run(_print_usage(machine))
 
 
@@ -172,4 +174,5 @@ async def _print_usage(machine: Machine) -> None:
             made = await make_report(session, query)
     finally:
         await engine.dispose()
-    print_table([row.to_dict() for row in made.rows], made.columns)
+    columns = [name for name in made.columns if name not in COLUMNS_LEFT_OUT]
+    print_table([row.to_dict() for row in made.rows], columns)
