@@ -141,7 +141,7 @@ async def open_doors(base: Resources, stopping: asyncio.Event) -> AsyncIterator[
                 intake=intake,
                 job_ttl_seconds=base.settings.job_ttl_seconds,
                 quota=InputQuota(
-                    base.lists, limit_bytes=int(base.settings.team_input_gb * GIGABYTE)
+                    base.pool, limit_bytes=int(base.settings.team_input_gb * GIGABYTE)
                 ),
                 accept_seconds=base.settings.accept_timeout_seconds,
             ),

@@ -63,14 +63,15 @@ def follow(client: httpx.Client, job_id: str) -> Iterator[dict[str, Any]]:
     while True:
         try:
             answer = client.get(f"/v1/jobs/{job_id}", headers={"Prefer": f"wait={WAIT_SECONDS}"})
-            if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
-                answer.raise_for_status()
-        except (httpx.TransportError, httpx.HTTPStatusError):
+        except httpx.TransportError:
             if patience.is_over():
                 raise
             continue
-        patience = Patience(OUTAGE_SECONDS)
+        is_away = answer.status_code == httpx.codes.SERVICE_UNAVAILABLE
+        if is_away and not patience.is_over():
+            continue
         job = _read(answer)
+        patience = Patience(OUTAGE_SECONDS)
         yield job
         if job["status"] in FINAL:
             return

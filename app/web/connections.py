@@ -81,21 +81,30 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _parse(self, data: bytes) -> None:
         """Also what stands behind a wish for another protocol: none is granted here."""
+        rest: memoryview | None = memoryview(data)
+        try:
+            while rest is not None and not self._is_deaf:
+                rest = self._parse_up_to_wish(rest)
+        except HttpParserError:
+            self._refuse(HTTPStatus.BAD_REQUEST, "bad_request", _NO_REQUEST)
+
+    def _parse_up_to_wish(self, data: memoryview) -> memoryview | None:
+        """What stands behind the head that wishes for another protocol; None without one."""
         try:
             self.parser.feed_data(data)
         except HttpParserUpgrade as upgrade:
             if not self._wishes_upgrade:
                 self._refuse(HTTPStatus.NOT_IMPLEMENTED, "no_tunnel", "no tunnels are made here")
-                return
+                return None
             # The parser takes such a request for one without a body, so that the body would be
             # read as the next request. Without the wish it is a request as any other.
             self._wishes_upgrade = False
             head = without_upgrade(self.scope["method"].encode(), self.url, self.headers)
             self.parser = HttpRequestParser(self)
             self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
-            self._parse(head + data[upgrade.args[0] :])
-        except HttpParserError:
-            self._refuse(HTTPStatus.BAD_REQUEST, "bad_request", _NO_REQUEST)
+            self.parser.feed_data(head)
+            return data[upgrade.args[0] :]
+        return None
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -110,7 +119,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._steps += 1
         self._is_head_over = True
-        if self._is_over:
+        if self._is_over or self._is_deaf:
             return
         self._end_timer()
         size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 from sqlalchemy import text
 
-from tests.adversary.siege import Stranger, stranger
+from tests.adversary.siege import Stranger, Toll, stranger
 from tests.dashscope_api.holds import holding_acceptance
 from tests.gateway import Gateway, Seat
 
@@ -396,3 +396,15 @@ async def test_a_refusal_is_told_as_every_other(target: Gateway) -> None:
     got = await exchange(target, await target.make_seat(), REFUSED["two lengths"])
 
     assert b"\r\ncontent-type: application/problem+json\r\n" in got.content
+
+
+async def test_wishes_one_behind_the_other_are_requests_and_nothing_piles_up(
+    target: Gateway, toll: Toll
+) -> None:
+    """Thousands in one packet: no depth, no copy of the rest for each."""
+    count = 3_000
+    async with stranger(target.url) as one:
+        await one.send((GET + UPGRADE + b"\r\n") * count)
+        for _ in range(count):
+            assert (await one.head()).startswith(b"HTTP/1.1 200 ")
+            await one.reader.readexactly(len(b'{"status":"ok"}'))

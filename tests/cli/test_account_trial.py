@@ -126,6 +126,7 @@ def test_the_stand_in_stays_until_a_key_may_work(run: Run, database: str) -> Non
     with answering(401, REFUSAL) as base_url:
         add(run, base_url, code=1)
     assert find_state(run, EMULATOR) == "active"
+    assert find_state(run, "main") == "draining"
 
     with answering(200, EMPTY_PAGE) as base_url:
         ask(database, lambda pool: pool.execute("update accounts set base_url = $1", base_url))

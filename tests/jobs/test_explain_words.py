@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from app.jobs.explain.facts import AttemptFacts, Entry, Event, PictureFacts
-from app.jobs.explain.phrases import say_seconds, veil
+from app.jobs.explain.phrases import say_hold, say_seconds, veil
 from app.jobs.explain.story import tell_story
 from app.jobs.lifecycle import JobStatus
+from app.jobs.queue.forecast import Hold
 from tests.jobs.stories import (
     CLAIMED,
     JOB_ID,
@@ -349,3 +350,7 @@ def test_a_text_of_others_is_shown_without_what_nobody_may_see(text: str, shown:
 )
 def test_seconds_are_said_as_people_say_them(seconds: float, said: str) -> None:
     assert say_seconds(timedelta(seconds=seconds)) == said
+
+
+def test_each_hold_is_told_in_words() -> None:
+    assert all(say_hold(hold) != hold for hold in Hold)

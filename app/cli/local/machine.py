@@ -31,11 +31,10 @@ from app.kit.crypto import Vault
 from app.kit.errors import Conflict, Unavailable
 from app.kit.ports import check_listening
 from app.kit.postgres.database import open_pool
-from app.settings import Settings, to_variable
+from app.settings import Settings
 
 ROOT = Path(__file__).parents[3]
 READY_SECONDS = 60.0
-STAND_IN_LOST_SECONDS = 60.0
 READY_STEP_SECONDS = 0.05
 READY_CALL_SECONDS = 2.0
 
@@ -80,8 +79,7 @@ def running_machine(settings: Settings, options: MachineOptions) -> Iterator[Mac
             asyncio.run(_bootstrap(settings, database_url, vault))
         url = f"http://{settings.host}:{options.port}"
         supervisor = Supervisor(
-            _make_environment(settings, options, secret=secret, database_url=database_url)
-            | _make_hasty(emulator_url),
+            _make_environment(settings, options, secret=secret, database_url=database_url),
             grace_seconds=settings.stop_grace_seconds,
         )
         stack.callback(supervisor.stop)
@@ -200,14 +198,6 @@ def _make_environment(
         "DASHGATE_PORT": str(options.port),
         "DASHGATE_LOG_FORMAT": _choose_log_format(settings, options),
     }
-
-
-def _make_hasty(emulator_url: str | None) -> dict[str, str]:
-    """A stand-in forgets its tasks with its process: nobody waits an hour for one to come back."""
-    name = to_variable("lost_seconds")
-    if emulator_url is None or name in os.environ:
-        return {}
-    return {name: f"{STAND_IN_LOST_SECONDS:g}"}
 
 
 def _choose_log_format(settings: Settings, options: MachineOptions) -> str:

@@ -101,19 +101,28 @@ def add_account(
     trial = try_new_key(new.resolved_base_url(), new.api_key)
     is_refused = trial.verdict is Verdict.REFUSED
 
-    async def work(session: AsyncSession) -> Account:
-        account = await store.create_account(session, vault, new, actor=who_acts())
-        await store.note_try(session, account, verdict=trial.verdict, said=trial.said)
-        # A key that is refused serves nobody: what stands in goes when one works, or may.
-        if account.name != EMULATOR and not is_refused and await dismiss_stand_in(session):
-            say(f"{EMULATOR}, which stood in for DashScope, takes nothing new any more.")
-        return account
-
-    account = in_transaction(work)
-    outcome = "is stored, but its key is refused" if is_refused else "is there and takes work"
+    account, has_dismissed = in_transaction(
+        lambda session: _store_account(session, vault, new, trial)
+    )
+    outcome = "takes nothing, for its key is refused" if is_refused else "is there and takes work"
     _print_account(account, as_json, outcome)
+    if has_dismissed:
+        say(f"{EMULATOR}, which stood in for DashScope, takes nothing new any more.")
     _tell_trials(account.name, [trial])
     raise typer.Exit(1 if is_refused else 0)
+
+
+async def _store_account(
+    session: AsyncSession, vault: Vault, new: NewAccount, trial: Trial
+) -> tuple[Account, bool]:
+    """The account, and whether the stand-in has left for it."""
+    account = await store.create_account(session, vault, new, actor=who_acts())
+    await store.note_try(session, account, verdict=trial.verdict, said=trial.said)
+    if trial.verdict is Verdict.REFUSED:
+        # What stands in may stay, for this one takes nothing until a key of it works.
+        await store.drain_account(session, account, actor=who_acts())
+        return account, False
+    return account, account.name != EMULATOR and await dismiss_stand_in(session)
 
 
 @accounts.command("test")
@@ -243,6 +252,7 @@ def _try_and_tell(name: str) -> None:
     _tell_trials(name, trials)
     if name != EMULATOR and any(trial.verdict is Verdict.WORKS for trial in trials):
         in_transaction(dismiss_stand_in)
+        say(f"If it is draining: {PROGRAM} account resume {name}")
 
 
 def _tell_trials(name: str, trials: Sequence[Trial]) -> None:

@@ -3,6 +3,8 @@
 import re
 from datetime import datetime, timedelta
 
+from app.jobs.queue.forecast import Hold
+
 TEXT_CHARACTERS_LIMIT = 300
 
 _ADDRESS = re.compile(
@@ -11,15 +13,15 @@ _ADDRESS = re.compile(
 _KEY = re.compile(r"\b(sk-|dg_live_|whsec_)[A-Za-z0-9_-]{6,}")
 
 
-_HOLDS = {
-    "team_paused": "its team is paused",
-    "retry_delay": "it was tried in vain and waits to be tried again",
-    "team_running": "its team has as many jobs upstream as it may",
-    "no_account": "no account takes work",
-    "account_paused": "every account is paused",
-    "account_running": "every place upstream is taken",
-    "account_rate": "the next create is a moment away",
-    "turn": "it waits for its turn",
+_HOLDS: dict[str, str] = {
+    Hold.TEAM_PAUSED: "its team is paused",
+    Hold.RETRY_DELAY: "it was tried in vain and waits to be tried again",
+    Hold.TEAM_RUNNING: "its team has as many jobs upstream as it may",
+    Hold.NO_ACCOUNT: "no account takes work",
+    Hold.ACCOUNT_PAUSED: "every account is paused",
+    Hold.ACCOUNT_RUNNING: "every place upstream is taken",
+    Hold.ACCOUNT_RATE: "the next create is a moment away",
+    Hold.TURN: "it waits for its turn",
 }
 """What keeps a job in the queue."""
 

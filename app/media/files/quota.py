@@ -7,12 +7,14 @@ from uuid import UUID
 import asyncpg
 import structlog
 
+from app.kit.deadlines import within
 from app.kit.errors import LimitExceeded
 from app.kit.postgres.database import Pool
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 MEASURED_FOR_SECONDS = 60.0
+MEASURE_SECONDS = 2.0
 FULL_FOR_SECONDS = 5.0
 """A team that was refused hears soon of what has been deleted since."""
 RETRY_AFTER_SECONDS = 600
@@ -73,8 +75,8 @@ class InputQuota:
             return
         account.measured_at = now
         try:
-            account.held_bytes = await self._pool.fetchval(_HELD, team_id)
-        except asyncpg.QueryCanceledError:
+            account.held_bytes = await within(MEASURE_SECONDS, self._pool.fetchval(_HELD, team_id))
+        except (TimeoutError, asyncpg.QueryCanceledError):
             # The count of before stands: a slow database is no reason to refuse a team.
             log.warning("quota.not_measured", team_id=str(team_id))
 
